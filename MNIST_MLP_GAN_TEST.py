@@ -1,0 +1,302 @@
+"""Watch the digits grow: make the pictures of a training run from its checkpoints.
+
+    python MNIST_MLP_GAN_TEST.py
+
+reads the G_<epoch>.pth and the history.csv of checkpoints/ and leaves in outputs/:
+
+    MNIST_MLP_GAN.png           five samples at each of five epochs
+    MNIST_MLP_GAN.gif           25 samples through all epochs
+    MNIST_MLP_GAN_CURVES.png    the losses and D's mean scores by epoch
+
+A column of the grid, and a tile of the animation, keeps one z throughout: the same latent vector
+becomes a digit. Nothing is picked by hand; another --seed shows other samples.
+"""
+
+import argparse
+import csv
+import io
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+from torchvision.utils import make_grid
+
+from MNIST_MLP_GAN_NETWORK import Generator, choose_device, denorm, load_file, write_file
+
+HERE = Path(__file__).resolve().parent
+ROWS = COLUMNS = 5
+FRAMES = 60  # of the animation, at most
+
+
+# ---- Options ----
+
+
+def parse_arguments(arguments=None):
+    """Return the options of the command line (or of the list ``arguments``)."""
+    parser = argparse.ArgumentParser(
+        description="Make the pictures of a training run from its checkpoints.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--checkpoint-dir", type=Path, default=HERE / "checkpoints", help="where G_<epoch>.pth are")
+    add("--output-dir", type=Path, default=HERE / "outputs", help="where the pictures go")
+    add(
+        "--epochs",
+        type=int,
+        nargs="+",
+        metavar="E",
+        default=argparse.SUPPRESS,
+        help="rows of the grid; unless given, five, evenly spread",
+    )
+    add("--fresh-latents", action="store_true", help="draw new z for every row and frame")
+    add("--seed", type=int, default=0, help="same seed, same z")
+    add("--device", default="auto", help="cpu, cuda, mps, …; auto: the accelerator, else cpu")
+    return parser.parse_args(arguments)
+
+
+# ---- Checkpoints ----
+
+
+def find_checkpoints(checkpoint_dir):
+    """Return dict of epoch to path of every G_<epoch>.pth in ``checkpoint_dir``, first epoch first.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = {
+        int(match[1]): path
+        for path in checkpoint_dir.glob("G_*.pth")
+        if (match := re.fullmatch(r"G_(0|[1-9][0-9]*)\.pth", path.name))
+    }
+    if not found:
+        raise ValueError(f"no G_<epoch>.pth in {checkpoint_dir}; run MNIST_MLP_GAN_TRAIN.py first")
+    return dict(sorted(found.items()))  # by number: by name, G_10 would come before G_2
+
+
+def load_generator(path, device):
+    """Return the Generator saved at ``path``, its layer sizes read from its weights.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds no Generator of 28x28 images.
+    """
+    weights = load_file(path, device)
+    try:
+        hidden_size, latent_size = weights["linear1.weight"].shape
+        G = Generator(hidden_size=hidden_size, latent_size=latent_size).to(device)
+        G.load_state_dict(weights)
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no Generator of this lesson") from error
+    return G.eval()
+
+
+# ---- Which epochs to show ----
+
+
+def rows_of(epochs):
+    """Choose at most five of ``epochs``, evenly spread from the first to the last."""
+    places = np.linspace(0, len(epochs) - 1, min(ROWS, len(epochs)))
+    return [epochs[round(place)] for place in places]
+
+
+def frames_of(epochs):
+    """Choose at most 60 of ``epochs``: all early ones, where most changes, then ever fewer."""
+    places = np.geomspace(1, len(epochs), min(FRAMES, len(epochs))).round().astype(int) - 1
+    return [epochs[place] for place in np.unique(places)]
+
+
+# ---- Samples ----
+
+
+def latents(seed, fresh):
+    """Return a function ``draw_z(count, latent_size)`` that draws z, (count, latent_size).
+
+    It draws the same z at every call, or with ``fresh`` a new one. It draws on the CPU, where the
+    same seed gives the same z whatever device G is on.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw_z(count, latent_size):
+        if not fresh:
+            generator.manual_seed(seed)
+        return torch.randn(count, latent_size, generator=generator)
+
+    return draw_z
+
+
+def sample(path, count, draw_z, device):
+    """Return ``count`` images by the Generator saved at ``path``: (count, 1, 28, 28), in [0, 1]."""
+    G = load_generator(path, device)
+    z = draw_z(count, G.latent_size).to(device)
+    with torch.no_grad():
+        fake_images = G(z)
+    return denorm(fake_images).reshape(-1, 1, 28, 28).cpu()
+
+
+def tiled(images):
+    """Lay ``images``, (N, 1, 28, 28), out in rows of five: a NumPy array, (height, width)."""
+    return make_grid(images, nrow=COLUMNS, padding=1)[0].numpy()
+
+
+# ---- Pictures ----
+
+
+def draw_grid(samples):
+    """Draw the grid: a row per epoch, black ink on white, the epoch at its left.
+
+    Args:
+        samples: dict of epoch to images, (5, 1, 28, 28) in [0, 1].
+
+    Returns:
+        bytes: a PNG.
+    """
+    page = tiled(torch.cat(list(samples.values())))
+    height, width = page.shape
+    label_width, scale, dpi = 24, 5, 100  # a pixel of a digit is exactly scale x scale dots
+
+    figure = Figure(figsize=((label_width + width) * scale / dpi, height * scale / dpi), dpi=dpi)
+    left = label_width / (label_width + width)
+    axes = figure.add_axes((left, 0, 1 - left, 1))
+    axes.imshow(page, cmap="gray_r", vmin=0, vmax=1, interpolation="none")
+    axes.axis("off")
+    for row, epoch in enumerate(samples):
+        middle = (row + 0.5) * height / len(samples)
+        axes.text(-label_width / 2, middle, f"epoch\n{epoch}", ha="center", va="center", size=13)
+    return saved(figure)
+
+
+def draw_animation(samples):
+    """Draw the animation: a frame of 25 samples per epoch, endless, two seconds on the last.
+
+    Args:
+        samples: dict of epoch to images, (25, 1, 28, 28) in [0, 1].
+
+    Returns:
+        bytes: a GIF.
+    """
+    scale, title_height = 3, 36
+    font = ImageFont.load_default(size=20)
+    frames = []
+    for epoch, images in samples.items():
+        ink = Image.fromarray(((1 - tiled(images)) * 255).round().astype(np.uint8))
+        ink = ink.resize((ink.width * scale, ink.height * scale), Image.Resampling.NEAREST)
+        frame = Image.new("L", (ink.width, ink.height + title_height), color=255)
+        frame.paste(ink, (0, title_height))
+        title = (frame.width / 2, title_height / 2)
+        ImageDraw.Draw(frame).text(title, f"epoch {epoch}", fill=0, font=font, anchor="mm")
+        frames.append(frame)
+
+    milliseconds = [150] * (len(frames) - 1) + [2000]
+    gif = io.BytesIO()
+    frames[0].save(
+        gif, "GIF", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0
+    )
+    return gif.getvalue()
+
+
+def read_history(path):
+    """Return the columns of a history.csv: dict of name to list of floats.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: it is no history of a training run, or has no epoch yet.
+    """
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        columns = ["epoch", "d_loss", "g_loss", "d_x", "d_g_z"]
+        history = {name: [float(row[name]) for row in rows] for name in columns}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a history of a training run") from error
+    if not rows:
+        raise ValueError(f"{path} has no finished epoch yet")
+    return history
+
+
+def draw_curves(history):
+    """Draw losses and scores by epoch, with the values at the equilibrium dotted.
+
+    There G's images are like the real ones and D can only guess: D(x) = D(G(z)) = 1/2, so that
+    d_loss = 2 ln 2 and g_loss = ln 2 (Goodfellow et al. 2014, section 4.1).
+
+    Args:
+        history: dict of column name to list of floats, as ``read_history`` returns it.
+
+    Returns:
+        bytes: a PNG.
+    """
+    epochs = history["epoch"]
+    line = "-" if len(epochs) > 1 else "o"  # a line through one point would not be seen
+    figure = Figure(figsize=(10, 4), dpi=100, layout="constrained")
+    losses, scores = figure.subplots(1, 2)
+
+    losses.plot(epochs, history["d_loss"], line, color="tab:blue", label="d_loss")
+    losses.plot(epochs, history["g_loss"], line, color="tab:orange", label="g_loss")
+    losses.axhline(2 * np.log(2), color="tab:blue", linestyle=":", label="equilibrium: 2 ln 2")
+    losses.axhline(np.log(2), color="tab:orange", linestyle=":", label="equilibrium: ln 2")
+    losses.set(title="Losses", ylim=(0, None))
+
+    scores.plot(epochs, history["d_x"], line, color="tab:blue", label="D(x)")
+    scores.plot(epochs, history["d_g_z"], line, color="tab:orange", label="D(G(z))")
+    scores.axhline(0.5, color="gray", linestyle=":", label="equilibrium: 0.5")
+    scores.set(title="D's mean scores", ylim=(0, 1))
+
+    for axes in (losses, scores):
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    return saved(figure)
+
+
+def saved(figure):
+    """Return ``figure`` as the bytes of a PNG."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return png.getvalue()
+
+
+def main():
+    """Run the script: see the top of this file."""
+    args = parse_arguments()
+    device = choose_device(args.device)
+    checkpoints = find_checkpoints(args.checkpoint_dir)
+    epochs = list(checkpoints)
+    rows = getattr(args, "epochs", rows_of(epochs))
+    if missing := [epoch for epoch in rows if epoch not in checkpoints]:
+        raise ValueError(
+            f"no checkpoint of epoch {missing[0]} in {args.checkpoint_dir}, which has "
+            f"{len(epochs)} from epoch {epochs[0]} to {epochs[-1]}"
+        )
+
+    def write(name, content):
+        write_file(args.output_dir / name, content)
+        print(args.output_dir / name, flush=True)
+
+    draw_z = latents(args.seed, args.fresh_latents)
+    samples = {epoch: sample(checkpoints[epoch], COLUMNS, draw_z, device) for epoch in rows}
+    write("MNIST_MLP_GAN.png", draw_grid(samples))
+
+    tiles = ROWS * COLUMNS
+    samples = {e: sample(checkpoints[e], tiles, draw_z, device) for e in frames_of(epochs)}
+    write("MNIST_MLP_GAN.gif", draw_animation(samples))
+
+    try:
+        history = read_history(args.checkpoint_dir / "history.csv")
+    except (OSError, ValueError) as error:
+        print(f"No curves: {error}")
+    else:
+        write("MNIST_MLP_GAN_CURVES.png", draw_curves(history))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("\nStopped.")
+    except (OSError, ValueError) as error:
+        sys.exit(f"Stopped: {error}")
