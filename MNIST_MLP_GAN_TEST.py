@@ -29,7 +29,7 @@ from MNIST_MLP_GAN_NETWORK import Generator, choose_device, denorm, load_file, w
 
 HERE = Path(__file__).resolve().parent
 ROWS = COLUMNS = 5
-FRAMES = 60  # of the animation, at most
+FRAMES = 50  # of the animation, at most
 
 
 # ---- Options ----
@@ -70,7 +70,7 @@ def find_checkpoints(checkpoint_dir):
     found = {
         int(match[1]): path
         for path in checkpoint_dir.glob("G_*.pth")
-        if (match := re.fullmatch(r"G_(0|[1-9][0-9]*)\.pth", path.name))
+        if (match := re.fullmatch(r"G_(0|[1-9][0-9]*)\.pth", path.name)) and path.is_file()
     }
     if not found:
         raise ValueError(f"no G_<epoch>.pth in {checkpoint_dir}; run MNIST_MLP_GAN_TRAIN.py first")
@@ -104,8 +104,10 @@ def rows_of(epochs):
 
 
 def frames_of(epochs):
-    """Choose at most 60 of ``epochs``: all early ones, where most changes, then ever fewer."""
-    places = np.geomspace(1, len(epochs), min(FRAMES, len(epochs))).round().astype(int) - 1
+    """Choose at most 50 of ``epochs``: all early ones, where most changes, then ever fewer."""
+    if len(epochs) <= FRAMES:
+        return epochs
+    places = np.geomspace(1, len(epochs), FRAMES).round().astype(int) - 1
     return [epochs[place] for place in np.unique(places)]
 
 
@@ -156,7 +158,7 @@ def draw_grid(samples):
     """
     page = tiled(torch.cat(list(samples.values())))
     height, width = page.shape
-    label_width, scale, dpi = 24, 5, 100  # a pixel of a digit is exactly scale x scale dots
+    label_width, scale, dpi = 16, 5, 100  # a pixel of a digit is exactly scale x scale dots
 
     figure = Figure(figsize=((label_width + width) * scale / dpi, height * scale / dpi), dpi=dpi)
     left = label_width / (label_width + width)
@@ -182,7 +184,8 @@ def draw_animation(samples):
     font = ImageFont.load_default(size=20)
     frames = []
     for epoch, images in samples.items():
-        ink = Image.fromarray(((1 - tiled(images)) * 255).round().astype(np.uint8))
+        # 16 grays do for digits of 28 pixels, and halve the file.
+        ink = Image.fromarray(((1 - tiled(images)) * 15).round().astype(np.uint8) * 17)
         ink = ink.resize((ink.width * scale, ink.height * scale), Image.Resampling.NEAREST)
         frame = Image.new("L", (ink.width, ink.height + title_height), color=255)
         frame.paste(ink, (0, title_height))
@@ -236,20 +239,19 @@ def draw_curves(history):
 
     losses.plot(epochs, history["d_loss"], line, color="tab:blue", label="d_loss")
     losses.plot(epochs, history["g_loss"], line, color="tab:orange", label="g_loss")
-    losses.axhline(2 * np.log(2), color="tab:blue", linestyle=":", label="equilibrium: 2 ln 2")
-    losses.axhline(np.log(2), color="tab:orange", linestyle=":", label="equilibrium: ln 2")
-    losses.set(title="Losses", ylim=(0, None))
+    losses.axhline(2 * np.log(2), color="tab:blue", linestyle=":", label="2 ln 2")
+    losses.axhline(np.log(2), color="tab:orange", linestyle=":", label="ln 2")
+    losses.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
 
     scores.plot(epochs, history["d_x"], line, color="tab:blue", label="D(x)")
     scores.plot(epochs, history["d_g_z"], line, color="tab:orange", label="D(G(z))")
-    scores.axhline(0.5, color="gray", linestyle=":", label="equilibrium: 0.5")
-    scores.set(title="D's mean scores", ylim=(0, 1))
+    scores.axhline(0.5, color="gray", linestyle=":", label="0.5")
+    scores.set(xlabel="epoch", ylabel="D's mean score", ylim=(0, 1))
 
     for axes in (losses, scores):
-        axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False)
     return saved(figure)
 
 
@@ -260,9 +262,14 @@ def saved(figure):
     return png.getvalue()
 
 
-def main():
-    """Run the script: see the top of this file."""
-    args = parse_arguments()
+def main(arguments=None):
+    """Run the script with the command line's options (or the list ``arguments``).
+
+    Raises:
+        OSError: a file could not be read or written.
+        ValueError: an option, or what is in a folder, does not fit.
+    """
+    args = parse_arguments(arguments)
     device = choose_device(args.device)
     checkpoints = find_checkpoints(args.checkpoint_dir)
     epochs = list(checkpoints)

@@ -20,6 +20,7 @@ import io
 import math
 import os
 import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -309,12 +310,15 @@ def train(args, images, settings, history, parts):
     criterion = nn.BCELoss()
     steps = math.ceil(len(images) / args.batch_size)
     in_terminal = sys.stdout.isatty()
+    columns, lines = shutil.get_terminal_size()  # 80 by 24 where the terminal does not tell
     with tqdm(
         total=args.epochs * steps,
         initial=len(history) * steps,
         file=sys.stdout,
         disable=not in_terminal,
-        bar_format="{desc} |{bar:10}| {remaining} left{postfix}",
+        ncols=columns,
+        nrows=lines,
+        bar_format="{desc} |{bar:4}| {remaining} left{postfix}",
     ) as progress:
         for epoch in range(len(history) + 1, args.epochs + 1):
             progress.set_description_str(f"epoch {epoch}/{args.epochs}")
@@ -336,9 +340,14 @@ def train(args, images, settings, history, parts):
                 print(f"epoch {epoch}/{args.epochs} {scores} ({seconds:.1f} s)", flush=True)
 
 
-def main():
-    """Run the script: see the top of this file."""
-    args = parse_arguments()
+def main(arguments=None):
+    """Run the script with the command line's options (or the list ``arguments``).
+
+    Raises:
+        OSError: a file could not be read or written.
+        ValueError: an option, or what is in a folder, does not fit.
+    """
+    args = parse_arguments(arguments)
     device = choose_device(args.device)
     images = load_images(args.data_dir, device)
     parts = build(args, device)
