@@ -120,6 +120,7 @@ def latents(seed, fresh):
     It draws the same z at every call, or with ``fresh`` a new one. It draws on the CPU, where the
     same seed gives the same z whatever device G is on.
     """
+    seed %= 2**64  # any integer will do
     generator = torch.Generator().manual_seed(seed)
 
     def draw_z(count, latent_size):
@@ -208,12 +209,12 @@ def read_history(path):
         OSError: there is no such file, or it cannot be read.
         ValueError: it is no history of a training run, or has no epoch yet.
     """
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    columns = ["epoch", "d_loss", "g_loss", "d_x", "d_g_z"]
     try:
-        columns = ["epoch", "d_loss", "g_loss", "d_x", "d_g_z"]
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
         history = {name: [float(row[name]) for row in rows] for name in columns}
-    except (KeyError, TypeError, ValueError) as error:
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a history of a training run") from error
     if not rows:
         raise ValueError(f"{path} has no finished epoch yet")

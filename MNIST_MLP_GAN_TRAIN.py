@@ -260,23 +260,33 @@ def restore(checkpoint_dir, settings, parts, device):
         ValueError: the folder holds another run, or not a whole one.
         OSError: it cannot be read.
     """
-    other_folder = "Choose another --checkpoint-dir, or move that folder's files away."
-    if not (checkpoint_dir / "resume.pth").exists():
+    elsewhere = "choose another --checkpoint-dir, or move that folder's files away"
+    path = checkpoint_dir / "resume.pth"
+    if not path.exists():
         if any(checkpoint_dir.glob("G_*.pth")):
-            raise ValueError(f"{checkpoint_dir} holds checkpoints of another run. {other_folder}")
+            raise ValueError(f"{checkpoint_dir} holds checkpoints of another run; {elsewhere}")
         return None
 
-    resume = load_file(checkpoint_dir / "resume.pth", device)
-    if differences := [
-        f"--{name.replace('_', '-')} {resume['settings'][name]} there, {here} here"
-        for name, here in settings.items()
-        if resume["settings"][name] != here
-    ]:
-        differences = "; ".join(differences)
-        raise ValueError(f"{checkpoint_dir} holds another run ({differences}). {other_folder}")
-    for name, part in parts.items():
-        part.load_state_dict(resume[name])
-    return resume["history"]
+    resume = load_file(path, device)
+    try:
+        before, history = resume["settings"], resume["history"]
+        differences = [
+            f"--{name.replace('_', '-')} is {settings[name]} here, {before[name]} there"
+            for name in settings
+            if settings[name] != before[name]
+        ]
+        if not differences:
+            for name, part in parts.items():
+                part.load_state_dict(resume[name])
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(f"{path} is no run of this script; {elsewhere}") from error
+    if differences:
+        raise ValueError(
+            f"{checkpoint_dir} holds another run ({'; '.join(differences)}); {elsewhere}"
+        )
+    if not (checkpoint_dir / f"G_{len(history)}.pth").exists():
+        raise ValueError(f"{checkpoint_dir} has lost its G_{len(history)}.pth; {elsewhere}")
+    return history
 
 
 # ---- The whole run ----

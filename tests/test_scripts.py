@@ -176,11 +176,19 @@ def test_checkpoints_of_another_copy_are_not_trained_over(train, tmp_path):
     assert contents(tmp_path) == before
 
 
-def test_damaged_resume_file_is_named(train, tmp_path):
+@pytest.mark.parametrize("damage", ["garbage", "other weights", "a list", "no Generator"])
+def test_folder_that_cannot_be_resumed_is_named_and_left_alone(train, tmp_path, damage):
     train(tmp_path)
-    (tmp_path / "resume.pth").write_bytes(b"garbage")
+    if damage == "garbage":
+        (tmp_path / "resume.pth").write_bytes(b"garbage")
+    elif damage == "other weights":
+        torch.save(Generator().state_dict(), tmp_path / "resume.pth")
+    elif damage == "a list":
+        torch.save([1, 2], tmp_path / "resume.pth")
+    else:
+        (tmp_path / "G_2.pth").unlink()
     before = contents(tmp_path)
-    assert "resume.pth" in train(tmp_path, fails=True)
+    assert str(tmp_path) in train(tmp_path, "--epochs", 3, fails=True)
     assert contents(tmp_path) == before
 
 
