@@ -5,7 +5,7 @@
 reads the G_<epoch>.pth and the history.csv of checkpoints/ and leaves in outputs/:
 
     MNIST_MLP_GAN.png           five samples at each of five epochs
-    MNIST_MLP_GAN.gif           25 samples through all epochs
+    MNIST_MLP_GAN.gif           25 samples from the first epoch to the last
     MNIST_MLP_GAN_CURVES.png    the losses and D's mean scores by epoch
 
 A column of the grid, and a tile of the animation, keeps one z throughout: the same latent vector
@@ -107,8 +107,10 @@ def frames_of(epochs):
     """Choose at most 50 of ``epochs``: all early ones, where most changes, then ever fewer."""
     if len(epochs) <= FRAMES:
         return epochs
-    places = np.geomspace(1, len(epochs), FRAMES).round().astype(int) - 1
-    return [epochs[place] for place in np.unique(places)]
+    # Early points fall on the same epoch once rounded: take as many points as fill the frames.
+    choices = (np.geomspace(1, len(epochs), points) for points in range(FRAMES, 5 * FRAMES))
+    choices = (np.unique(choice.round().astype(int) - 1) for choice in choices)
+    return [epochs[place] for place in max((c for c in choices if len(c) <= FRAMES), key=len)]
 
 
 # ---- Samples ----
@@ -235,24 +237,28 @@ def draw_curves(history):
     """
     epochs = history["epoch"]
     line = "-" if len(epochs) > 1 else "o"  # a line through one point would not be seen
-    figure = Figure(figsize=(10, 4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(10, 4.2), dpi=100, layout="constrained")
     losses, scores = figure.subplots(1, 2)
 
     losses.plot(epochs, history["d_loss"], line, color="tab:blue", label="d_loss")
     losses.plot(epochs, history["g_loss"], line, color="tab:orange", label="g_loss")
-    losses.axhline(2 * np.log(2), color="tab:blue", linestyle=":", label="2 ln 2")
-    losses.axhline(np.log(2), color="tab:orange", linestyle=":", label="ln 2")
+    losses.axhline(
+        2 * np.log(2), color="tab:blue", linestyle=":", label="d_loss at the equilibrium: 2 ln 2"
+    )
+    losses.axhline(
+        np.log(2), color="tab:orange", linestyle=":", label="g_loss at the equilibrium: ln 2"
+    )
     losses.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
 
     scores.plot(epochs, history["d_x"], line, color="tab:blue", label="D(x)")
     scores.plot(epochs, history["d_g_z"], line, color="tab:orange", label="D(G(z))")
-    scores.axhline(0.5, color="gray", linestyle=":", label="0.5")
+    scores.axhline(0.5, color="gray", linestyle=":", label="both at the equilibrium: 0.5")
     scores.set(xlabel="epoch", ylabel="D's mean score", ylim=(0, 1))
 
     for axes in (losses, scores):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     return saved(figure)
 
 

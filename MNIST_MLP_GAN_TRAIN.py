@@ -49,7 +49,7 @@ MEANS = ["d_loss", "g_loss", "d_x", "d_g_z"]  # the columns of history.csv, afte
 
 
 def at_least(minimum):
-    """Return an argparse type: a finite number of ``minimum``'s own type, not below it."""
+    """Return an argparse type: finite numbers of ``minimum``'s own type, from it upwards."""
 
     def parse(text):
         number = type(minimum)(text)
@@ -99,14 +99,14 @@ def load_images(data_dir, device):
 
     Raises:
         OSError: the images can be neither read nor downloaded.
-        ValueError: an unpacked file is damaged.
+        ValueError: a file is damaged, or missing and not to be downloaded.
     """
     try:
         mnist = MNIST(data_dir, train=True, download=True)
     except (AssertionError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"MNIST cannot be read: {error or 'a damaged file'}. Delete what is in "
-            f"{data_dir / 'MNIST' / 'raw'} beside the .gz archives, then try again."
+            f"MNIST cannot be read ({str(error).strip() or 'a damaged file'}). Delete all but the "
+            f"four .gz archives from {data_dir / 'MNIST' / 'raw'}, then try again."
         ) from error
     # Bytes, not floats: a quarter of the memory, and of what every batch has to fetch from it.
     return mnist.data.flatten(start_dim=1).to(device)
@@ -159,7 +159,7 @@ def train_discriminator(D, G, criterion, d_optimizer, real_images, real_labels, 
 
 
 def train_generator(D, G, criterion, g_optimizer, real_labels):
-    """Update G to fool D: the outer step of Algorithm 1, Goodfellow et al.
+    """Update G to fool D: the outer step of Algorithm 1, with the loss of its section 3.
 
     Args:
         D: the Discriminator.
@@ -197,7 +197,7 @@ def train_epoch(D, G, criterion, d_optimizer, g_optimizer, batches, after_step):
     Returns:
         dict: "d_loss", "g_loss", "d_x" and "d_g_z", means over the epoch's images.
     """
-    sums, count = 0, 0
+    sums, count = 0, 0  # the first step makes sums a tensor of four
     for real_images in batches:
         size = len(real_images)
         real_labels = torch.ones(size, 1, device=real_images.device)
@@ -248,7 +248,7 @@ def save_epoch(checkpoint_dir, settings, history, parts):
 
     write_file(checkpoint_dir / f"G_{len(history)}.pth", serialized(G_weights))
     write_file(checkpoint_dir / "history.csv", table.getvalue().encode())
-    write_file(checkpoint_dir / "resume.pth", serialized(resume))  # last: it vouches for the others
+    write_file(checkpoint_dir / "resume.pth", serialized(resume))  # last: what it names is there
 
 
 def restore(checkpoint_dir, settings, parts, device):
@@ -293,7 +293,10 @@ def restore(checkpoint_dir, settings, parts, device):
 
 
 def build(args, device):
-    """Return what is trained: dict of D, G, d_optimizer and g_optimizer, seeded, on ``device``."""
+    """Return what is trained: D, G and their optimizers, in a dict, seeded, on ``device``.
+
+    The keys are the names under which ``train_epoch`` takes them and resume.pth keeps them.
+    """
     seed_epoch(args.seed, 0)
     D = Discriminator(hidden_size=args.hidden_size, latent_size=args.latent_size).to(device)
     G = Generator(hidden_size=args.hidden_size, latent_size=args.latent_size).to(device)
@@ -306,6 +309,7 @@ def build(args, device):
 
 def seed_epoch(seed, epoch):
     """Seed torch for ``epoch`` alone: a resumed run then draws what an uninterrupted one draws."""
+    # SeedSequence mixes the two: with seed + epoch, run 1 would start with epoch 2 of run 0.
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
 
 
@@ -361,7 +365,7 @@ def main(arguments=None):
     images = load_images(args.data_dir, device)
     parts = build(args, device)
 
-    shaping = ["batch_size", "lr", "hidden_size", "latent_size", "seed"]
+    shaping = ["batch_size", "lr", "hidden_size", "latent_size", "seed", "matmul_precision"]
     settings = {name: getattr(args, name) for name in shaping}
     history = restore(args.checkpoint_dir, settings, parts, device)
     if history is None:
@@ -372,8 +376,9 @@ def main(arguments=None):
         print(f"{args.checkpoint_dir} holds epochs 0 to {len(history)}: nothing is left to train.")
     else:
         D_size, G_size = (sum(p.numel() for p in parts[name].parameters()) for name in ["D", "G"])
+        threads = torch.get_num_threads()
         print(
-            f"{device}, {torch.get_num_threads()} threads; D has {D_size:,} parameters, "
+            f"{device}, {threads} thread{'s' * (threads > 1)}; D has {D_size:,} parameters, "
             f"G {G_size:,}; epochs {len(history) + 1} to {args.epochs} go to "
             f"{args.checkpoint_dir} as G_<epoch>.pth and history.csv",
             flush=True,

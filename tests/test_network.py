@@ -92,6 +92,15 @@ def test_write_file_keeps_the_old_file_when_the_write_fails(tmp_path, monkeypatc
     assert [p.name for p in path.parent.iterdir()] == ["file"]
 
 
+def test_write_file_swaps_the_new_file_in_whole(tmp_path):
+    """The old file itself is never written to: whoever has it open, or a crash, sees it whole."""
+    path, old = tmp_path / "file", tmp_path / "the old file"
+    write_file(path, b"old")
+    old.hardlink_to(path)
+    write_file(path, b"new")
+    assert (path.read_bytes(), old.read_bytes()) == (b"new", b"old")
+
+
 @pytest.mark.parametrize("name", ["nonsense", "meta", "cuda:99"])
 def test_choose_device_refuses_what_is_not_there(name):
     with pytest.raises(ValueError, match=name):

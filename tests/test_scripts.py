@@ -150,7 +150,7 @@ def test_ctrl_c_keeps_every_epoch_and_the_next_run_goes_on(small_mnist, train, t
     while not process.stdout.readline().startswith("epoch 2/"):
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode != 0
     assert "the same command goes on from there" in errors
     assert "Traceback" not in errors
@@ -161,7 +161,9 @@ def test_ctrl_c_keeps_every_epoch_and_the_next_run_goes_on(small_mnist, train, t
     assert results(tmp_path / "cut") == results(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("option", ["--lr", "--batch-size", "--hidden-size", "--seed"])
+@pytest.mark.parametrize(
+    "option", ["--lr", "--batch-size", "--hidden-size", "--latent-size", "--seed"]
+)
 def test_another_run_in_the_folder_is_not_trained_over(train, tmp_path, option):
     train(tmp_path)
     before = contents(tmp_path)
