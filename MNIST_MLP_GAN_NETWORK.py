@@ -102,13 +102,15 @@ def write_file(path, content):
     try:
         unfinished.write_bytes(content)
         unfinished.replace(path)
-    except BaseException:
+    except BaseException as error:
         unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk does not say for which file
         raise
 
 
 def load_file(path, device="cpu"):
-    """Return what ``torch.save`` wrote to ``path``, its tensors on ``device``.
+    """Return the dict that ``torch.save`` wrote to ``path``, its tensors on ``device``.
 
     Only tensors and plain containers are read, never code: a checkpoint may come from a stranger.
 
@@ -117,8 +119,11 @@ def load_file(path, device="cpu"):
         ValueError: it holds something else.
     """
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location=device, weights_only=True)
     except OSError:
         raise
     except Exception as error:  # there is no end to what a damaged file can raise
         raise ValueError(f"{path} is damaged or not a checkpoint") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not a checkpoint: it holds no state_dict")
+    return content

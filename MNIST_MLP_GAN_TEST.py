@@ -54,7 +54,7 @@ def parse_arguments(arguments=None):
     )
     add("--fresh-latents", action="store_true", help="draw new z for every row and frame")
     add("--seed", type=int, default=0, help="same seed, same z")
-    add("--device", default="auto", help="cpu, cuda, mps, …; auto: the accelerator, else cpu")
+    add("--device", default="auto", help="cpu, cuda, mps, ...; auto: the accelerator, else cpu")
     return parser.parse_args(arguments)
 
 
@@ -213,7 +213,7 @@ def read_history(path):
     """
     columns = ["epoch", "d_loss", "g_loss", "d_x", "d_g_z"]
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
         history = {name: [float(row[name]) for row in rows] for name in columns}
     except (csv.Error, KeyError, TypeError, ValueError) as error:
@@ -299,12 +299,12 @@ def main(arguments=None):
     samples = {e: sample(checkpoints[e], tiles, draw_z, device) for e in frames_of(epochs)}
     write("MNIST_MLP_GAN.gif", draw_animation(samples))
 
+    curves = "MNIST_MLP_GAN_CURVES.png"
     try:
-        history = read_history(args.checkpoint_dir / "history.csv")
+        write(curves, draw_curves(read_history(args.checkpoint_dir / "history.csv")))
     except (OSError, ValueError) as error:
-        print(f"No curves: {error}")
-    else:
-        write("MNIST_MLP_GAN_CURVES.png", draw_curves(history))
+        older = f"; {args.output_dir / curves} is of an earlier run"
+        print(f"No curves: {error}{older if (args.output_dir / curves).exists() else ''}")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def parse_arguments(arguments=None):
     add("--hidden-size", type=at_least(1), default=hidden_size, help="units per hidden layer")
     add("--latent-size", type=at_least(1), default=latent_size, help="numbers in a z")
     add("--seed", type=at_least(0), default=0, help="same seed, same machine: same checkpoints")
-    add("--device", default="auto", help="cpu, cuda, mps, …; auto: the accelerator, else cpu")
+    add("--device", default="auto", help="cpu, cuda, mps, ...; auto: the accelerator, else cpu")
     add(
         "--matmul-precision",
         choices=["highest", "high", "medium"],
@@ -92,7 +92,7 @@ def parse_arguments(arguments=None):
 
 
 def load_images(data_dir, device):
-    """Return MNIST's training images on ``device``: uint8, (60000, 784), 0 is black.
+    """Return MNIST's training images on ``device``: uint8, (60000, 784), 255 is ink.
 
     ``data_dir``/MNIST/raw holds the archives; torchvision verifies and unpacks them, and downloads
     them when they are missing.
@@ -101,13 +101,16 @@ def load_images(data_dir, device):
         OSError: the images can be neither read nor downloaded.
         ValueError: a file is damaged, or missing and not to be downloaded.
     """
+    raw = data_dir / "MNIST" / "raw"
     try:
         mnist = MNIST(data_dir, train=True, download=True)
     except (AssertionError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"MNIST cannot be read ({str(error).strip() or 'a damaged file'}). Delete all but the "
-            f"four .gz archives from {data_dir / 'MNIST' / 'raw'}, then try again."
+            f"MNIST cannot be read ({str(error).strip() or 'a damaged file'}). Leave nothing but "
+            f"the project's four .gz archives in {raw}, then try again"
         ) from error
+    if mnist.data.shape[1:] != (28, 28):
+        raise ValueError(f"{raw} holds images of another size than MNIST's 28x28")
     # Bytes, not floats: a quarter of the memory, and of what every batch has to fetch from it.
     return mnist.data.flatten(start_dim=1).to(device)
 
@@ -246,18 +249,19 @@ def save_epoch(checkpoint_dir, settings, history, parts):
     resume = {name: part.state_dict() for name, part in parts.items()}
     resume |= {"settings": settings, "history": history}
 
+    # resume.pth first: after an interruption here, the next start makes the other two from it.
+    write_file(checkpoint_dir / "resume.pth", serialized(resume))
     write_file(checkpoint_dir / f"G_{len(history)}.pth", serialized(G_weights))
     write_file(checkpoint_dir / "history.csv", table.getvalue().encode())
-    write_file(checkpoint_dir / "resume.pth", serialized(resume))  # last: what it names is there
 
 
 def restore(checkpoint_dir, settings, parts, device):
     """Bring ``parts`` to the last epoch saved in ``checkpoint_dir``; return the history so far.
 
-    The history is None, and ``parts`` are left alone, when no run has begun there.
+    ``parts`` are left alone, and the history is empty, when no run has begun there.
 
     Raises:
-        ValueError: the folder holds another run, or not a whole one.
+        ValueError: the folder holds another run.
         OSError: it cannot be read.
     """
     elsewhere = "choose another --checkpoint-dir, or move that folder's files away"
@@ -265,7 +269,7 @@ def restore(checkpoint_dir, settings, parts, device):
     if not path.exists():
         if any(checkpoint_dir.glob("G_*.pth")):
             raise ValueError(f"{checkpoint_dir} holds checkpoints of another run; {elsewhere}")
-        return None
+        return []
 
     resume = load_file(path, device)
     try:
@@ -278,14 +282,12 @@ def restore(checkpoint_dir, settings, parts, device):
         if not differences:
             for name, part in parts.items():
                 part.load_state_dict(resume[name])
-    except (KeyError, RuntimeError, TypeError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no run of this script; {elsewhere}") from error
     if differences:
         raise ValueError(
             f"{checkpoint_dir} holds another run ({'; '.join(differences)}); {elsewhere}"
         )
-    if not (checkpoint_dir / f"G_{len(history)}.pth").exists():
-        raise ValueError(f"{checkpoint_dir} has lost its G_{len(history)}.pth; {elsewhere}")
     return history
 
 
@@ -318,10 +320,11 @@ def train(args, images, settings, history, parts):
 
     Raises:
         OSError: an epoch could not be saved; all before it are.
+        RuntimeError: the criterion refused D's scores, because the training diverged to NaN.
     """
     criterion = nn.BCELoss()
     steps = math.ceil(len(images) / args.batch_size)
-    in_terminal = sys.stdout.isatty()
+    in_terminal = sys.stdout is not None and sys.stdout.isatty()
     columns, lines = shutil.get_terminal_size()  # 80 by 24 where the terminal does not tell
     with tqdm(
         total=args.epochs * steps,
@@ -363,14 +366,15 @@ def main(arguments=None):
     torch.set_float32_matmul_precision(args.matmul_precision)
     device = choose_device(args.device)
     images = load_images(args.data_dir, device)
-    parts = build(args, device)
+    try:
+        parts = build(args, device)
+    except (OverflowError, RuntimeError, TypeError) as error:
+        raise ValueError("networks of these sizes do not fit into memory") from error
 
     shaping = ["batch_size", "lr", "hidden_size", "latent_size", "seed", "matmul_precision"]
     settings = {name: getattr(args, name) for name in shaping}
     history = restore(args.checkpoint_dir, settings, parts, device)
-    if history is None:
-        history = []
-        save_epoch(args.checkpoint_dir, settings, history, parts)
+    save_epoch(args.checkpoint_dir, settings, history, parts)
 
     if len(history) >= args.epochs:
         print(f"{args.checkpoint_dir} holds epochs 0 to {len(history)}: nothing is left to train.")
@@ -383,7 +387,12 @@ def main(arguments=None):
             f"{args.checkpoint_dir} as G_<epoch>.pth and history.csv",
             flush=True,
         )
-        train(args, images, settings, history, parts)
+        try:
+            train(args, images, settings, history, parts)
+        except RuntimeError as error:
+            if "between 0 and 1" not in str(error):  # BCELoss, of a score that is NaN
+                raise
+            raise ValueError(f"epoch {len(history) + 1} diverged; try a smaller --lr") from error
 
     test_command = [
         os.path.relpath(sys.executable),

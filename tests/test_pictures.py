@@ -261,7 +261,17 @@ class Intruder:
         return (open, (str(self.path), "w"))
 
 
-@pytest.mark.parametrize("kind", ["none", "garbage", "empty", "code", "other weights", "a list"])
+def test_curves_of_an_earlier_run_are_called_so(call, folders):
+    save_generator(folders.checkpoints, 0)
+    (folders.checkpoints / "history.csv").write_text(HISTORY)
+    call(TEST, *folders.options)
+    (folders.checkpoints / "history.csv").unlink()
+    assert "MNIST_MLP_GAN_CURVES.png is of an earlier run" in call(TEST, *folders.options)
+
+
+@pytest.mark.parametrize(
+    "kind", ["none", "garbage", "empty", "code", "other weights", "a list", "a tensor"]
+)
 def test_wrong_files_are_named_not_traced(call, folders, kind):
     path = folders.checkpoints / "G_0.pth"
     if kind == "garbage":
@@ -274,6 +284,8 @@ def test_wrong_files_are_named_not_traced(call, folders, kind):
         torch.save(torch.nn.Linear(2, 2).state_dict(), path)
     elif kind == "a list":
         torch.save([1, 2], path)
+    elif kind == "a tensor":
+        torch.save(torch.ones(3), path)
     error = call(TEST, *folders.options, fails=True)
     assert ("G_<epoch>.pth" if kind == "none" else str(path)) in error
     assert not (folders.checkpoints / "intruded").exists()

@@ -16,6 +16,7 @@ from conftest import ROOT, TEST, TRAIN, contents, first_images, results, run, st
 from PIL import Image
 
 from MNIST_MLP_GAN_NETWORK import Generator
+from MNIST_MLP_GAN_TRAIN import build, parse_arguments
 
 
 def test_importing_does_nothing(tmp_path):
@@ -132,9 +133,9 @@ def test_in_a_terminal_there_is_one_bar(small_mnist, tmp_path):
 
 def test_run_twice_changes_nothing(train, tmp_path):
     train(tmp_path)
-    before = contents(tmp_path)
+    before = results(tmp_path)
     assert "nothing is left to train" in train(tmp_path)
-    assert contents(tmp_path) == before
+    assert results(tmp_path) == before
 
 
 def test_a_longer_run_goes_on_and_equals_one_without_a_break(train, tmp_path):
@@ -178,20 +179,41 @@ def test_checkpoints_of_another_copy_are_not_trained_over(train, tmp_path):
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("damage", ["garbage", "other weights", "a list", "no Generator"])
+@pytest.mark.parametrize("damage", ["garbage", "other weights", "a list", "a tensor"])
 def test_folder_that_cannot_be_resumed_is_named_and_left_alone(train, tmp_path, damage):
     train(tmp_path)
     if damage == "garbage":
         (tmp_path / "resume.pth").write_bytes(b"garbage")
-    elif damage == "other weights":
-        torch.save(Generator().state_dict(), tmp_path / "resume.pth")
-    elif damage == "a list":
-        torch.save([1, 2], tmp_path / "resume.pth")
     else:
-        (tmp_path / "G_2.pth").unlink()
+        others = {
+            "other weights": Generator().state_dict(),
+            "a list": [1],
+            "a tensor": torch.ones(3),
+        }
+        torch.save(others[damage], tmp_path / "resume.pth")
     before = contents(tmp_path)
     assert str(tmp_path) in train(tmp_path, "--epochs", 3, fails=True)
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+@pytest.mark.parametrize("written", [1, 2])
+def test_interrupted_save_is_completed_by_the_next_start(train, tmp_path, epoch, written):
+    """Whichever of an epoch's three files were written before the script was killed."""
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    train(whole, "--epochs", 3)
+    train(cut, "--epochs", max(epoch, 1))
+    if epoch == 0:  # as if it had been killed in its first save
+        (cut / "G_1.pth").unlink()
+        resume = torch.load(cut / "resume.pth", weights_only=True)
+        fresh = build(parse_arguments([]), torch.device("cpu"))
+        resume |= {name: part.state_dict() for name, part in fresh.items()} | {"history": []}
+        torch.save(resume, cut / "resume.pth")
+    (cut / "history.csv").unlink()
+    if written == 1:
+        (cut / f"G_{epoch}.pth").unlink()
+    train(cut, "--epochs", 3)
+    assert results(cut) == results(whole)
 
 
 def test_full_disk_leaves_whole_files_only(small_mnist, train, tmp_path):
@@ -201,17 +223,30 @@ def test_full_disk_leaves_whole_files_only(small_mnist, train, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
 
     cut = tmp_path / "cut"
+    options = ["--data-dir", small_mnist, "--checkpoint-dir", cut]
+    error = run(TRAIN, "--epochs", 2, *options, fails=True, preexec_fn=two_megabytes)
+    assert "resume.pth" in error
+    assert not contents(cut)
+
     train(cut, "--epochs", 1)
     before = contents(cut)
-    options = ["--epochs", 2, "--data-dir", small_mnist, "--checkpoint-dir", cut]
-    assert "Stopped" in run(TRAIN, *options, fails=True, preexec_fn=two_megabytes)
-    after = contents(cut)
-    assert set(after) == {*before, "G_2.pth"}
-    assert after["resume.pth"] == before["resume.pth"]
+    run(TRAIN, "--epochs", 2, *options, fails=True, preexec_fn=two_megabytes)
+    assert contents(cut) == before
 
     train(cut, "--epochs", 2)
     train(tmp_path / "whole", "--epochs", 2)
     assert results(cut) == results(tmp_path / "whole")
+
+
+def test_divergence_and_giant_networks_are_explained(train, tmp_path):
+    assert "--lr" in train(tmp_path / "one", "--lr", 1e30, fails=True)
+    assert "memory" in train(tmp_path / "two", "--hidden-size", 10**9, fails=True)
+
+
+def test_closed_output_is_no_obstacle(small_mnist, tmp_path):
+    options = f"--epochs 1 --data-dir {small_mnist} --checkpoint-dir {tmp_path}"
+    subprocess.run(f"{sys.executable} {TRAIN} {options} >&-", shell=True, check=True)
+    assert "G_1.pth" in contents(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "other file"])
