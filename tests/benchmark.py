@@ -2,7 +2,7 @@
 
     python tests/benchmark.py
 
-prints one table in about four minutes. The lesson's loop, ours and the products run in a process
+prints its tables in about four minutes. The lesson's loop, ours and the products run in a process
 each, whole epochs in turns, so that a noisy machine slows all three alike; the ratios are medians
 over the turns. Then each economy in our step is undone by itself, or tried where we go without it.
 """
