@@ -7,6 +7,8 @@ multilayer perceptrons (MLPs) on MNIST's 28x28 digits, as in the original paper:
     Goodfellow et al., "Generative Adversarial Networks", 2014, https://arxiv.org/abs/1406.2661
 """
 
+import os
+
 import torch
 from torch import nn
 
@@ -92,7 +94,7 @@ def choose_device(name):
 def write_file(path, content):
     """Write ``content`` (bytes) to ``path`` whole or not at all; the folder is made if need be.
 
-    A full disk, a crash or Ctrl-C in the middle leaves the file that was there before.
+    A full disk, a crash, Ctrl-C or a power cut leaves the file that was there before.
 
     Raises:
         OSError: the file could not be written.
@@ -100,7 +102,10 @@ def write_file(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
     try:
-        unfinished.write_bytes(content)
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # on the disk before it gets its name, lest the power fail
         unfinished.replace(path)
     except BaseException as error:
         unfinished.unlink(missing_ok=True)
