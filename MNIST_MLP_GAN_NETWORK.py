@@ -75,6 +75,8 @@ def denorm(x):
 
 # ---- What the training and the test script share, besides the lesson's four names ----
 
+history_columns = ["epoch", "d_loss", "g_loss", "d_x", "d_g_z"]
+
 
 def choose_device(name):
     """Return the ``torch.device`` called ``name``; "auto" is the accelerator if there is one.

@@ -25,7 +25,14 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from torchvision.utils import make_grid
 
-from MNIST_MLP_GAN_NETWORK import Generator, choose_device, denorm, load_file, write_file
+from MNIST_MLP_GAN_NETWORK import (
+    Generator,
+    choose_device,
+    denorm,
+    history_columns,
+    load_file,
+    write_file,
+)
 
 HERE = Path(__file__).resolve().parent
 ROWS = COLUMNS = 5
@@ -211,11 +218,10 @@ def read_history(path):
         OSError: there is no such file, or it cannot be read.
         ValueError: it is no history of a training run, or has no epoch yet.
     """
-    columns = ["epoch", "d_loss", "g_loss", "d_x", "d_g_z"]
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
-        history = {name: [float(row[name]) for row in rows] for name in columns}
+        history = {name: [float(row[name]) for row in rows] for name in history_columns}
     except (csv.Error, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a history of a training run") from error
     if not rows:

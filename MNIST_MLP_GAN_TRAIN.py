@@ -36,13 +36,13 @@ from MNIST_MLP_GAN_NETWORK import (
     Generator,
     choose_device,
     hidden_size,
+    history_columns,
     latent_size,
     load_file,
     write_file,
 )
 
 HERE = Path(__file__).resolve().parent
-MEANS = ["d_loss", "g_loss", "d_x", "d_g_z"]  # the columns of history.csv, after the epoch
 
 
 # ---- Options ----
@@ -215,7 +215,7 @@ def train_epoch(D, G, criterion, d_optimizer, g_optimizer, batches, after_step):
         sums += torch.stack([size * d_loss, size * g_loss, real_score.sum(), fake_score.sum()])
         count += size
         after_step()
-    return dict(zip(MEANS, (sums / count).tolist(), strict=True))
+    return dict(zip(history_columns[1:], (sums / count).tolist(), strict=True))
 
 
 # ---- Checkpoints ----
@@ -229,7 +229,7 @@ def serialized(state):
 
 
 def save_epoch(checkpoint_dir, settings, history, parts):
-    """Save G_<n>.pth, history.csv and resume.pth after epoch n, the last of ``history``.
+    """Save resume.pth, G_<n>.pth and history.csv after epoch n, the last of ``history``.
 
     Args:
         checkpoint_dir: the folder; it is made if need be.
@@ -243,7 +243,7 @@ def save_epoch(checkpoint_dir, settings, history, parts):
     # On the CPU, so that a plain torch.load works on machines without this one's device.
     G_weights = {name: weight.cpu() for name, weight in parts["G"].state_dict().items()}
     table = io.StringIO()
-    writer = csv.DictWriter(table, ["epoch", *MEANS], lineterminator="\n")
+    writer = csv.DictWriter(table, history_columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
     resume = {name: part.state_dict() for name, part in parts.items()}

@@ -29,10 +29,10 @@ sys.path.insert(0, str(ROOT))
 import MNIST_MLP_GAN_TRAIN as ours  # noqa: E402
 from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, latent_size  # noqa: E402
 
-IMAGES = 60_000
-BATCH = 100
-STEPS = IMAGES // BATCH
 TRAIN_OPTIONS = ours.parse_arguments([])
+IMAGES = 60_000
+BATCH = TRAIN_OPTIONS.batch_size
+STEPS = IMAGES // BATCH
 
 
 # ---- What is compared: each of these returns a function that runs one epoch ----
@@ -47,8 +47,8 @@ def lesson_epochs():
 
     D, G = Discriminator().to(device), Generator().to(device)
     criterion = nn.BCELoss()
-    d_optimizer = torch.optim.Adam(D.parameters(), lr=0.0002)
-    g_optimizer = torch.optim.Adam(G.parameters(), lr=0.0002)
+    d_optimizer = torch.optim.Adam(D.parameters(), lr=TRAIN_OPTIONS.lr)
+    g_optimizer = torch.optim.Adam(G.parameters(), lr=TRAIN_OPTIONS.lr)
 
     def epoch():
         for real_images, _ in loader:
@@ -129,35 +129,38 @@ def product_epochs():
 
 
 def step_with(
-    fused=True, one_pass=True, cut_G=True, cut_D=True, one_G=False, z_ahead=False, uint8=True,
-    precision="medium",
+    images, fused=True, one_pass=True, cut_G=True, cut_D=True, one_G=False, z_ahead=False,
+    uint8=True, precision=TRAIN_OPTIONS.matmul_precision,
 ):  # fmt: skip
     """Return our step, spelled out so that one economy at a time can be undone or tried."""
-    images = ours.load_images(TRAIN_OPTIONS.data_dir, torch.device("cpu"))
-    if not uint8:
-        images = images / 127.5 - 1
     D, G, criterion = Discriminator(), Generator(), nn.BCELoss()
-    d_optimizer = torch.optim.Adam(D.parameters(), lr=0.0002, fused=fused)
-    g_optimizer = torch.optim.Adam(G.parameters(), lr=0.0002, fused=fused)
+    d_optimizer = torch.optim.Adam(D.parameters(), lr=TRAIN_OPTIONS.lr, fused=fused)
+    g_optimizer = torch.optim.Adam(G.parameters(), lr=TRAIN_OPTIONS.lr, fused=fused)
     real_labels, fake_labels = torch.ones(BATCH, 1), torch.zeros(BATCH, 1)
 
-    def endless():
+    def endless_batches():
+        floats = None if uint8 else images / 127.5 - 1
         while True:
-            zs = iter(torch.randn(STEPS, 2, BATCH, latent_size)) if z_ahead else None
-            for batch in torch.randperm(IMAGES).split(BATCH):
-                real_images = images.index_select(0, batch)
-                if uint8:
-                    real_images = real_images.float().div_(127.5).sub_(1)
-                yield real_images, next(zs) if z_ahead else None
+            if uint8:
+                yield from ours.shuffled_batches(images, BATCH)
+            else:
+                for batch in torch.randperm(IMAGES).split(BATCH):
+                    yield floats.index_select(0, batch)
 
-    batches = endless()
+    def endless_z():
+        while True:
+            if z_ahead:
+                yield from torch.randn(2 * STEPS, BATCH, latent_size)
+            else:
+                yield torch.randn((2 if one_G else 1) * BATCH, latent_size)
+
+    batches, zs = endless_batches(), endless_z()
 
     def step():
         torch.set_float32_matmul_precision(precision)
-        real_images, zs = next(batches)
-        z = zs[0] if z_ahead else torch.randn((2 if one_G else 1) * BATCH, latent_size)
+        real_images = next(batches)
         with torch.set_grad_enabled(one_G or not cut_G):
-            fake_images = G(z)
+            fake_images = G(next(zs))
         if one_G:
             fake_images, g_images = fake_images.split(BATCH)
         if cut_G:
@@ -172,7 +175,7 @@ def step_with(
         d_optimizer.step()
 
         if not one_G:
-            g_images = G(zs[1] if z_ahead else torch.randn(BATCH, latent_size))
+            g_images = G(next(zs))
         g_loss = criterion(D(g_images), real_labels)
         g_optimizer.zero_grad()
         g_loss.backward(inputs=list(G.parameters()) if cut_D else None)
@@ -197,8 +200,9 @@ LEFT_OUT = {
 
 def measure_economies(rounds, steps=60):
     """Return dict of economy to the step's time with it, divided by the time without it."""
-    variants = {"ours": {}, **KEPT, **LEFT_OUT}
-    variants = {name: step_with(**change) for name, change in variants.items()}
+    images = ours.load_images(TRAIN_OPTIONS.data_dir, torch.device("cpu"))
+    changes = {"ours": {}, **KEPT, **LEFT_OUT}
+    variants = {name: step_with(images, **change) for name, change in changes.items()}
     seconds = {name: [] for name in variants}
     for _ in range(rounds):
         for name, step in variants.items():
@@ -267,7 +271,7 @@ def measure_commands(commands, rounds=5):
 def measure_scripts(folder):
     """Return the seconds of both scripts' starts, of TEST over 201 checkpoints, and of a save."""
     parts = ours.build(TRAIN_OPTIONS, torch.device("cpu"))
-    row = dict.fromkeys(["epoch", *ours.MEANS], 0.5)
+    row = dict.fromkeys(ours.history_columns, 0.5)
     run = folder / "run"
     saves = []
     for epoch in range(201):
@@ -306,7 +310,7 @@ def cpu_name():
 
 
 def main():
-    """Measure everything and print the table, in Markdown."""
+    """Measure everything and print the tables, in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7, help="turns of whole epochs (7)")
     rounds = parser.parse_args().rounds

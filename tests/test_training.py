@@ -139,7 +139,7 @@ def test_losses_equal_their_formulas(float64):
     assert g_loss.item() == pytest.approx(-torch.log(D(G(torch.randn(6, 100)))).mean().item())
 
 
-def test_the_two_steps_draw_different_z(monkeypatch):
+def test_the_two_steps_draw_different_z():
     drawn = []
     nets = networks()
     nets["G"].register_forward_pre_hook(lambda _, inputs: drawn.append(inputs[0]))
