@@ -7,9 +7,18 @@ multilayer perceptrons (MLPs) on MNIST's 28x28 digits, as in the original paper:
     Goodfellow et al., "Generative Adversarial Networks", 2014, https://arxiv.org/abs/1406.2661
 """
 
+import argparse
+import contextlib
+import math
 import os
+import platform
+import re
+import signal
+import sys
+import zipfile
 
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
 
 __all__ = ["Discriminator", "Generator", "denorm", "latent_size"]
@@ -76,6 +85,35 @@ def denorm(x):
 # ---- What the training and the test script share, besides the lesson's four names ----
 
 history_columns = ["epoch", "d_loss", "g_loss", "d_x", "d_g_z"]
+unfinished_suffix = ".unfinished"
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An ``argparse.ArgumentParser`` that raises ValueError where argparse prints the usage."""
+
+    def error(self, message):
+        """Raise ``message`` as a ValueError."""
+        raise ValueError(message)
+
+
+def number(kind, condition, holds):
+    """Return an argparse type: finite numbers of ``kind`` for which ``holds``, or ``condition``.
+
+    ``number(float, "above 0", lambda x: x > 0)`` takes 0.5, and refuses 0, nan, inf and text.
+    """
+
+    def parse(text):
+        try:
+            value = kind(text)
+            accepted = math.isfinite(value) and holds(value)
+        except (OverflowError, ValueError):
+            accepted = False
+        if not accepted:
+            article = {int: "a whole number", float: "a number"}[kind]
+            raise argparse.ArgumentTypeError(f"{text!r} is not {article} {condition}")
+        return value
+
+    return parse
 
 
 def choose_device(name):
@@ -90,30 +128,18 @@ def choose_device(name):
         torch.zeros(1, device=name).item()  # the name alone proves nothing: put a number there
         return torch.device(name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"no device {name!r} here: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"no device {name!r} here: {reason}; try --device cpu") from error
 
 
-def write_file(path, content):
-    """Write ``content`` (bytes) to ``path`` whole or not at all; the folder is made if need be.
-
-    A full disk, a crash, Ctrl-C or a power cut leaves the file that was there before.
-
-    Raises:
-        OSError: the file could not be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # on the disk before it gets its name, lest the power fail
-        unfinished.replace(path)
-    except BaseException as error:
-        unfinished.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename = str(path)  # a full disk does not say for which file
-        raise
+def find_generators(checkpoint_dir):
+    """Return dict of epoch to path of every G_<epoch>.pth in ``checkpoint_dir``, by epoch."""
+    found = {
+        int(match[1]): path
+        for path in checkpoint_dir.glob("G_*.pth")
+        if (match := re.fullmatch(r"G_(0|[1-9][0-9]*)\.pth", path.name))
+    }
+    return dict(sorted(found.items()))  # by number: by name, G_10 would come before G_2
 
 
 def load_file(path, device="cpu"):
@@ -122,15 +148,114 @@ def load_file(path, device="cpu"):
     Only tensors and plain containers are read, never code: a checkpoint may come from a stranger.
 
     Raises:
-        OSError: the file could not be opened.
-        ValueError: it holds something else.
+        ValueError: the file cannot be read, is damaged, or holds something else.
     """
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except OSError:
-        raise
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch.load would not notice a flipped bit in a weight
+        content = None if damaged else torch.load(path, map_location=device, weights_only=True)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # there is no end to what a damaged file can raise
-        raise ValueError(f"{path} is damaged or not a checkpoint") from error
+        raise ValueError(f"{path} is damaged or not a checkpoint; move it away") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is not a checkpoint: it holds no state_dict")
+        raise ValueError(f"{path} is damaged or not a checkpoint; move it away")
     return content
+
+
+def write_file(path, content):
+    """Write ``content`` (bytes) to ``path`` whole or not at all.
+
+    A full disk, a crash, Ctrl-C or a power cut leaves the file that was there before.
+
+    Raises:
+        OSError: the file could not be written.
+    """
+    unfinished = path.with_name(path.name + unfinished_suffix)
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # on the disk before it gets its name, lest the power fail
+        unfinished.replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk does not say for which file
+        raise
+
+
+@contextlib.contextmanager
+def only_writer(folder, lock_name, patterns, wait=0):
+    """Hold the lock ``folder``/``lock_name`` while the ``with`` block runs, waiting for it or not.
+
+    The operating system frees the lock when its owner dies, however it dies. What a dead owner
+    left half written, of the files that match ``patterns``, is removed. The folder is made.
+
+    Args:
+        folder: where the lock lies, and what it guards.
+        lock_name: name of the lock file; it stays behind, empty of meaning.
+        patterns: list of the names, as ``Path.glob`` takes them, that ``write_file`` writes there.
+        wait: seconds until another process's lock is an error.
+
+    Raises:
+        ValueError: another process holds the lock, or the folder cannot be written to.
+    """
+    lock_path = folder / lock_name
+    lock = FileLock(lock_path, timeout=wait)
+    owner = ""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if lock_path.exists():
+            owner = lock_path.read_text(errors="replace")
+        lock.acquire()
+        lock_path.write_text(f"process {os.getpid()} on {platform.node()}")
+        for pattern in patterns:
+            for unfinished in folder.glob(pattern + unfinished_suffix):
+                unfinished.unlink()
+    except Timeout as error:
+        owner = owner or "another process"
+        raise ValueError(f"{owner} is at work in {folder}; wait for it, or stop it") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"the folder {folder} cannot be written to: {reason}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def run_script(main):
+    """Call ``main()``, and exit as a command should: a line, and no traceback, for what goes wrong.
+
+    The exit code is 0 when the work is done; 2 when the input was bad (ValueError) and 1 when a
+    write failed (OSError) or the training diverged (FloatingPointError), with a line that begins
+    with "error:"; and 130 or 143 when Ctrl-C or SIGTERM stopped it.
+    """
+    received = [signal.SIGINT]
+
+    def stop(number, _):
+        received.append(number)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)  # once is enough: let it clean up in peace
+        raise KeyboardInterrupt("; nothing is lost")
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, stop)
+    try:
+        main()
+        return
+    except KeyboardInterrupt as stopped:
+        code, line = 128 + received[-1], "".join(["stopped", *stopped.args])
+    except ValueError as error:
+        code, line = 2, f"error: {error}"
+    except FloatingPointError as error:
+        code, line = 1, f"error: {error}"
+    except OSError as error:
+        name = error.filename or "standard output"
+        code, line = 1, f"error: {name} could not be written: {error.strerror}"
+        if not error.filename and sys.stdout:  # lest Python try once more when it exits
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(" ".join(line.split()), file=sys.stderr)
+    sys.exit(code)

@@ -15,9 +15,13 @@ becomes a digit. Nothing is picked by hand; another --seed shows other samples.
 import argparse
 import csv
 import io
-import re
-import sys
+import os
+import signal
 from pathlib import Path
+
+if __name__ == "__main__":
+    # The imports below take seconds. Until run_script() knows better, Ctrl-C is no error either.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 import numpy as np
 import torch
@@ -27,10 +31,15 @@ from torchvision.utils import make_grid
 
 from MNIST_MLP_GAN_NETWORK import (
     Generator,
+    OneLineParser,
     choose_device,
     denorm,
+    find_generators,
     history_columns,
     load_file,
+    number,
+    only_writer,
+    run_script,
     write_file,
 )
 
@@ -43,24 +52,29 @@ FRAMES = 50  # of the animation, at most
 
 
 def parse_arguments(arguments=None):
-    """Return the options of the command line (or of the list ``arguments``)."""
-    parser = argparse.ArgumentParser(
+    """Return the options of the command line (or of the list ``arguments``).
+
+    Raises:
+        ValueError: an option is unknown, or its value makes no sense.
+    """
+    parser = OneLineParser(
         description="Make the pictures of a training run from its checkpoints.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
+    from_zero = number(int, "from 0 up", lambda n: n >= 0)
     add("--checkpoint-dir", type=Path, default=HERE / "checkpoints", help="where G_<epoch>.pth are")
     add("--output-dir", type=Path, default=HERE / "outputs", help="where the pictures go")
     add(
         "--epochs",
-        type=int,
+        type=from_zero,
         nargs="+",
         metavar="E",
         default=argparse.SUPPRESS,
         help="rows of the grid; unless given, five, evenly spread",
     )
     add("--fresh-latents", action="store_true", help="draw new z for every row and frame")
-    add("--seed", type=int, default=0, help="same seed, same z")
+    add("--seed", type=from_zero, default=0, help="same seed, same z")
     add("--device", default="auto", help="cpu, cuda, mps, ...; auto: the accelerator, else cpu")
     return parser.parse_args(arguments)
 
@@ -68,28 +82,30 @@ def parse_arguments(arguments=None):
 # ---- Checkpoints ----
 
 
-def find_checkpoints(checkpoint_dir):
-    """Return dict of epoch to path of every G_<epoch>.pth in ``checkpoint_dir``, first epoch first.
+def find_checkpoints(checkpoint_dir, wanted=()):
+    """Return dict of epoch to path of every G_<epoch>.pth in ``checkpoint_dir``, by epoch.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or not one of each of the ``wanted`` epochs.
     """
-    found = {
-        int(match[1]): path
-        for path in checkpoint_dir.glob("G_*.pth")
-        if (match := re.fullmatch(r"G_(0|[1-9][0-9]*)\.pth", path.name)) and path.is_file()
-    }
-    if not found:
+    checkpoints = find_generators(checkpoint_dir)
+    if not checkpoints:
         raise ValueError(f"no G_<epoch>.pth in {checkpoint_dir}; run MNIST_MLP_GAN_TRAIN.py first")
-    return dict(sorted(found.items()))  # by number: by name, G_10 would come before G_2
+    if missing := [str(epoch) for epoch in wanted if epoch not in checkpoints]:
+        epochs = list(checkpoints)
+        whole = epochs == list(range(epochs[0], epochs[-1] + 1))
+        saved = f"{epochs[0]} to {epochs[-1]}" if whole else ", ".join(map(str, epochs))
+        raise ValueError(
+            f"--epochs: {checkpoint_dir} has no checkpoint of {', '.join(missing)}, only of {saved}"
+        )
+    return checkpoints
 
 
 def load_generator(path, device):
     """Return the Generator saved at ``path``, its layer sizes read from its weights.
 
     Raises:
-        OSError: the file cannot be read.
-        ValueError: it holds no Generator of 28x28 images.
+        ValueError: the file cannot be read, or holds no Generator of 28x28 images.
     """
     weights = load_file(path, device)
     try:
@@ -98,6 +114,8 @@ def load_generator(path, device):
         G.load_state_dict(weights)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no Generator of this lesson") from error
+    if not all(weight.isfinite().all() for weight in G.parameters()):
+        raise ValueError(f"{path} holds weights that are no numbers: its training diverged")
     return G.eval()
 
 
@@ -212,21 +230,28 @@ def draw_animation(samples):
 
 
 def read_history(path):
-    """Return the columns of a history.csv: dict of name to list of floats.
+    """Return the columns of a history.csv: dict of name to list of floats, or None without epochs.
 
     Raises:
-        OSError: there is no such file, or it cannot be read.
-        ValueError: it is no history of a training run, or has no epoch yet.
+        ValueError: it cannot be read, or is no history of a training run.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file, strict=True)
+            rows = list(reader)
         history = {name: [float(row[name]) for row in rows] for name in history_columns}
+        complete = history["epoch"] == list(range(1, len(rows) + 1))
+        if reader.fieldnames != history_columns or not complete:
+            raise ValueError("columns or rows are missing")
+        if not np.isfinite(list(history.values())).all():
+            raise ValueError("a value is no number")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except (csv.Error, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a history of a training run") from error
-    if not rows:
-        raise ValueError(f"{path} has no finished epoch yet")
-    return history
+        raise ValueError(
+            f"{path} is damaged; move it away to make the other pictures without it"
+        ) from error
+    return history if rows else None
 
 
 def draw_curves(history):
@@ -279,44 +304,42 @@ def main(arguments=None):
     """Run the script with the command line's options (or the list ``arguments``).
 
     Raises:
-        OSError: a file could not be read or written.
+        OSError: a file could not be written.
         ValueError: an option, or what is in a folder, does not fit.
     """
     args = parse_arguments(arguments)
     device = choose_device(args.device)
-    checkpoints = find_checkpoints(args.checkpoint_dir)
+    checkpoints = find_checkpoints(args.checkpoint_dir, getattr(args, "epochs", ()))
     epochs = list(checkpoints)
-    rows = getattr(args, "epochs", rows_of(epochs))
-    if missing := [epoch for epoch in rows if epoch not in checkpoints]:
-        raise ValueError(
-            f"no checkpoint of epoch {missing[0]} in {args.checkpoint_dir}, which has "
-            f"{len(epochs)} from epoch {epochs[0]} to {epochs[-1]}"
-        )
+    history_path = args.checkpoint_dir / "history.csv"
+    history = read_history(history_path) if history_path.exists() else None
 
-    def write(name, content):
-        write_file(args.output_dir / name, content)
-        print(args.output_dir / name, flush=True)
+    # All that can be wrong with a checkpoint is found before the first picture is replaced.
+    def samples(epochs, count):
+        return {epoch: sample(checkpoints[epoch], count, draw_z, device) for epoch in epochs}
 
     draw_z = latents(args.seed, args.fresh_latents)
-    samples = {epoch: sample(checkpoints[epoch], COLUMNS, draw_z, device) for epoch in rows}
-    write("MNIST_MLP_GAN.png", draw_grid(samples))
+    rows = samples(getattr(args, "epochs", rows_of(epochs)), COLUMNS)
+    frames = samples(frames_of(epochs), ROWS * COLUMNS)
 
-    tiles = ROWS * COLUMNS
-    samples = {e: sample(checkpoints[e], tiles, draw_z, device) for e in frames_of(epochs)}
-    write("MNIST_MLP_GAN.gif", draw_animation(samples))
-
+    pictures = {
+        "MNIST_MLP_GAN.png": draw_grid(rows),
+        "MNIST_MLP_GAN.gif": draw_animation(frames),
+    }
     curves = "MNIST_MLP_GAN_CURVES.png"
-    try:
-        write(curves, draw_curves(read_history(args.checkpoint_dir / "history.csv")))
-    except (OSError, ValueError) as error:
-        older = f"; {args.output_dir / curves} is of an earlier run"
-        print(f"No curves: {error}{older if (args.output_dir / curves).exists() else ''}")
+    if history:
+        pictures[curves] = draw_curves(history)
+    with only_writer(args.output_dir, ".test.lock", ["MNIST_MLP_GAN*"]):
+        for name, content in pictures.items():
+            write_file(args.output_dir / name, content)
+            print(args.output_dir / name, flush=True)
+        if not history:
+            older = args.output_dir / curves
+            print(
+                f"No curves: {history_path} has no finished epoch"
+                f"{f'; {older} is of an earlier run' * older.exists()}"
+            )
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("\nStopped.")
-    except (OSError, ValueError) as error:
-        sys.exit(f"Stopped: {error}")
+    run_script(main)

@@ -7,38 +7,51 @@ leaves in checkpoints/:
     G_0.pth          the untrained Generator
     G_<n>.pth        the Generator after epoch n
     history.csv      the losses and D's mean scores, a row per epoch
-    resume.pth       what an interrupted run needs to go on
+    last.pt          everything that --resume needs to go on after the last whole epoch
 
-Started again, it goes on after the last whole epoch, and the result is the same to the byte as
-without the interruption. It never trains over the checkpoints of another run.
-MNIST_MLP_GAN_TEST.py then makes the pictures.
+A resumed run's checkpoints equal an undisturbed run's to the byte. MNIST_MLP_GAN_TEST.py makes
+the pictures.
 """
 
 import argparse
 import csv
+import gzip
 import io
 import math
 import os
 import shlex
 import shutil
+import signal
 import sys
 import time
+import zlib
+from contextlib import redirect_stdout
 from pathlib import Path
+
+if __name__ == "__main__":
+    # The imports below take seconds. Until run_script() knows better, Ctrl-C is no error either.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 import numpy as np
 import torch
 from torch import nn
 from torchvision.datasets import MNIST
+from torchvision.datasets.utils import download_url
 from tqdm import tqdm
 
 from MNIST_MLP_GAN_NETWORK import (
     Discriminator,
     Generator,
+    OneLineParser,
     choose_device,
+    find_generators,
     hidden_size,
     history_columns,
     latent_size,
     load_file,
+    number,
+    only_writer,
+    run_script,
     write_file,
 )
 
@@ -48,32 +61,26 @@ HERE = Path(__file__).resolve().parent
 # ---- Options ----
 
 
-def at_least(minimum):
-    """Return an argparse type: finite numbers of ``minimum``'s own type, from it upwards."""
-
-    def parse(text):
-        number = type(minimum)(text)
-        if not minimum <= number < math.inf:
-            raise argparse.ArgumentTypeError(f"{text} is not a finite number from {minimum} up")
-        return number
-
-    parse.__name__ = type(minimum).__name__  # argparse names it when the text is no number at all
-    return parse
-
-
 def parse_arguments(arguments=None):
-    """Return the options of the command line (or of the list ``arguments``)."""
-    parser = argparse.ArgumentParser(
+    """Return the options of the command line (or of the list ``arguments``).
+
+    Raises:
+        ValueError: an option is unknown, or its value makes no sense.
+    """
+    parser = OneLineParser(
         description="Train a GAN of two small MLPs on MNIST; save the Generator after every epoch.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--epochs", type=at_least(1), default=200, help="passes over the 60,000 images")
-    add("--batch-size", type=at_least(1), default=100, help="real images per step")
-    add("--lr", type=at_least(0.0), default=0.0002, help="learning rate of both Adams")
-    add("--hidden-size", type=at_least(1), default=hidden_size, help="units per hidden layer")
-    add("--latent-size", type=at_least(1), default=latent_size, help="numbers in a z")
-    add("--seed", type=at_least(0), default=0, help="same seed, same machine: same checkpoints")
+    count = number(int, "from 1 up", lambda n: n >= 1)
+    add("--epochs", type=count, default=200, help="passes over the 60,000 images")
+    add("--batch-size", type=count, default=100, help="real images per step")
+    rate = number(float, "above 0", lambda x: x > 0)
+    add("--lr", type=rate, default=0.0002, help="learning rate of both Adams")
+    add("--hidden-size", type=count, default=hidden_size, help="units per hidden layer")
+    add("--latent-size", type=count, default=latent_size, help="numbers in a z")
+    seed = number(int, "from 0 up", lambda n: n >= 0)
+    add("--seed", type=seed, default=0, help="same seed, same machine: same checkpoints")
     add("--device", default="auto", help="cpu, cuda, mps, ...; auto: the accelerator, else cpu")
     add(
         "--matmul-precision",
@@ -85,34 +92,83 @@ def parse_arguments(arguments=None):
     )
     add("--data-dir", type=Path, default=HERE / "data", help="where MNIST is")
     add("--checkpoint-dir", type=Path, default=HERE / "checkpoints", help="where to save")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--resume", action="store_true", help="go on with the run in the checkpoint folder"
+    )
+    choice.add_argument(
+        "--overwrite", action="store_true", help="remove that run, and start this one"
+    )
     return parser.parse_args(arguments)
 
 
 # ---- Data ----
 
 
+def unpack_mnist(raw):
+    """Unpack MNIST's four archives in the folder ``raw``; download those that are missing.
+
+    torchvision could do both, but killed half-way it would leave half a file, and then trust it.
+
+    Raises:
+        OSError: a file could not be written.
+        ValueError: an archive is missing or damaged, and cannot be downloaded.
+    """
+    unpacked = {name: raw / Path(name).stem for name, _ in MNIST.resources}
+    if all(path.exists() for path in unpacked.values()):
+        return
+    with only_writer(raw, ".lock", ["*-ubyte"], wait=60):
+        for name, md5 in MNIST.resources:
+            if not unpacked[name].exists():
+                download_archive(raw / name, md5)
+                write_file(unpacked[name], gzip.decompress((raw / name).read_bytes()))
+
+
+def download_archive(path, md5):
+    """Download the archive ``path`` of MNIST, unless it is there and whole.
+
+    Raises:
+        ValueError: it cannot be downloaded.
+    """
+    for mirror in MNIST.mirrors:
+        try:
+            with redirect_stdout(io.StringIO()):  # we say ourselves what there is to say
+                return download_url(mirror + path.name, path.parent, md5=md5)
+        except (OSError, RuntimeError):
+            continue  # with the next mirror
+    raise ValueError(
+        f"{path} is {'damaged' if path.exists() else 'missing'}, and cannot be downloaded now; "
+        "copy it from a fresh clone of the project"
+    )
+
+
 def load_images(data_dir, device):
     """Return MNIST's training images on ``device``: uint8, (60000, 784), 255 is ink.
 
-    ``data_dir``/MNIST/raw holds the archives; torchvision verifies and unpacks them, and downloads
-    them when they are missing.
+    ``data_dir``/MNIST/raw holds the files, packed or unpacked.
 
     Raises:
-        OSError: the images can be neither read nor downloaded.
-        ValueError: a file is damaged, or missing and not to be downloaded.
+        ValueError: there is no such folder, it cannot be written to, or a file is damaged, or
+            missing and not to be downloaded.
     """
     raw = data_dir / "MNIST" / "raw"
+    if not data_dir.is_dir():
+        raise ValueError(f"--data-dir: there is no folder {data_dir}")
     try:
-        mnist = MNIST(data_dir, train=True, download=True)
-    except (AssertionError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        unpack_mnist(raw)
+    except OSError as error:
+        raise ValueError(f"{error.filename or raw}: {error.strerror or error}") from error
+    try:
+        images = MNIST(data_dir, train=True).data
+        if images.shape[1:] != (28, 28) or len(images) == 0:
+            raise ValueError("no images of 28x28 pixels")
+    except Exception as error:  # whatever a damaged file leads torchvision to
         raise ValueError(
             f"MNIST cannot be read ({str(error).strip() or 'a damaged file'}). Leave nothing but "
             f"the project's four .gz archives in {raw}, then try again"
         ) from error
-    if mnist.data.shape[1:] != (28, 28):
-        raise ValueError(f"{raw} holds images of another size than MNIST's 28x28")
     # Bytes, not floats: a quarter of the memory, and of what every batch has to fetch from it.
-    return mnist.data.flatten(start_dim=1).to(device)
+    return images.flatten(start_dim=1).to(device)
 
 
 def shuffled_batches(images, batch_size):
@@ -228,14 +284,15 @@ def serialized(state):
     return buffer.getvalue()
 
 
-def save_epoch(checkpoint_dir, settings, history, parts):
-    """Save resume.pth, G_<n>.pth and history.csv after epoch n, the last of ``history``.
+def save_epoch(checkpoint_dir, settings, history, parts, replaced=0):
+    """Save last.pt, G_<n>.pth and history.csv after epoch n, the last of ``history``.
 
     Args:
-        checkpoint_dir: the folder; it is made if need be.
-        settings: dict, the options that shape a run.
+        checkpoint_dir: the folder.
+        settings: dict, what shapes a run.
         history: list of dicts, a row per epoch.
         parts: dict of all that has a ``state_dict()``: both networks, both optimizers.
+        replaced: epochs of an older run, whose Generators after epoch n go.
 
     Raises:
         OSError: a file could not be written; what the folder held before is whole.
@@ -246,48 +303,110 @@ def save_epoch(checkpoint_dir, settings, history, parts):
     writer = csv.DictWriter(table, history_columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    resume = {name: part.state_dict() for name, part in parts.items()}
-    resume |= {"settings": settings, "history": history}
+    state = {name: part.state_dict() for name, part in parts.items()}
+    state |= {"settings": settings, "history": history, "replaced": replaced}
 
-    # resume.pth first: after an interruption here, the next start makes the other two from it.
-    write_file(checkpoint_dir / "resume.pth", serialized(resume))
+    # last.pt first: whatever an interruption leaves undone here, --resume does from it.
+    write_file(checkpoint_dir / "last.pt", serialized(state))
+    for epoch in range(len(history) + 1, replaced + 1):
+        (checkpoint_dir / f"G_{epoch}.pth").unlink(missing_ok=True)
     write_file(checkpoint_dir / f"G_{len(history)}.pth", serialized(G_weights))
     write_file(checkpoint_dir / "history.csv", table.getvalue().encode())
 
 
-def restore(checkpoint_dir, settings, parts, device):
-    """Bring ``parts`` to the last epoch saved in ``checkpoint_dir``; return the history so far.
-
-    ``parts`` are left alone, and the history is empty, when no run has begun there.
+def load_state(checkpoint_dir):
+    """Return what ``save_epoch`` saved in last.pt, a dict; None if the folder holds no run at all.
 
     Raises:
-        ValueError: the folder holds another run.
-        OSError: it cannot be read.
+        ValueError: last.pt is damaged or another program's, or missing beside a run's other files.
     """
-    elsewhere = "choose another --checkpoint-dir, or move that folder's files away"
-    path = checkpoint_dir / "resume.pth"
+    path = checkpoint_dir / "last.pt"
     if not path.exists():
-        if any(checkpoint_dir.glob("G_*.pth")):
-            raise ValueError(f"{checkpoint_dir} holds checkpoints of another run; {elsewhere}")
-        return []
-
-    resume = load_file(path, device)
+        if find_generators(checkpoint_dir) or (checkpoint_dir / "history.csv").exists():
+            raise ValueError(
+                f"{checkpoint_dir} holds the checkpoints of a run, but not its last.pt; "
+                "move them away, or choose another --checkpoint-dir"
+            )
+        return None
+    state = load_file(path)
     try:
-        before, history = resume["settings"], resume["history"]
-        differences = [
-            f"--{name.replace('_', '-')} is {settings[name]} here, {before[name]} there"
-            for name in settings
-            if settings[name] != before[name]
-        ]
-        if not differences:
-            for name, part in parts.items():
-                part.load_state_dict(resume[name])
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no run of this script; {elsewhere}") from error
-    if differences:
-        raise ValueError(
-            f"{checkpoint_dir} holds another run ({'; '.join(differences)}); {elsewhere}"
+        rows = [[row[name] for name in history_columns] for row in state["history"]]
+        valid = (
+            [row[0] for row in rows] == list(range(1, len(rows) + 1))
+            and all(math.isfinite(mean) for row in rows for mean in row)
+            and isinstance(state["settings"], dict)
+            and isinstance(state["replaced"], int)
         )
+    except (KeyError, TypeError):
+        valid = False
+    if not valid:
+        raise ValueError(f"{path} is not of this script; choose another --checkpoint-dir")
+    return state
+
+
+def restore(state, parts):
+    """Bring ``parts`` to where ``state``, from ``load_state``, saved them.
+
+    Raises:
+        ValueError: the state is of other parts.
+    """
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        for optimizer in (parts["d_optimizer"], parts["g_optimizer"]):
+            for weight, averages in optimizer.state.items():
+                # The optimizer itself would not look, and fused Adam would write beyond the end.
+                if {averages[a].shape for a in ("exp_avg", "exp_avg_sq")} != {weight.shape}:
+                    raise ValueError("an optimizer of other weights")
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError("last.pt holds other networks than its settings say") from error
+
+
+def check_start(args, settings):
+    """Return the ``load_state`` of the checkpoint folder, if this run may start there.
+
+    Raises:
+        ValueError: it may not; the message says what lies there, and the ways on.
+    """
+    folder, state = args.checkpoint_dir, load_state(args.checkpoint_dir)
+    history, replaced = (state["history"], state["replaced"]) if state else ([], 0)
+    if args.resume:
+        if state is None:
+            raise ValueError(f"there is nothing to resume in {folder}; start without --resume")
+        before = state["settings"]
+        if differences := [
+            f"{name} is {settings[name]} now, but was {before.get(name)}"
+            for name in settings
+            if settings[name] != before.get(name)
+        ]:
+            raise ValueError(f"the run in {folder} cannot go on: {'; '.join(differences)}")
+    elif history and not args.overwrite:
+        raise ValueError(
+            f"{folder} holds a run, {len(history)} epochs done: --resume goes on with it, "
+            "--overwrite removes it, and another --checkpoint-dir leaves it alone"
+        )
+    for epoch, path in find_generators(folder).items():
+        if max(len(history), replaced) < epoch <= args.epochs:
+            raise ValueError(f"{path} is not of the run in this folder; move it away")
+    return state
+
+
+def start(args, settings, parts):
+    """Begin the run, or go on with the one in the checkpoint folder: bring ``parts`` there.
+
+    Returns:
+        list of dicts: the history so far, a row per epoch.
+
+    Raises:
+        OSError: the state could not be saved.
+        ValueError: the run may not start there.
+    """
+    state = check_start(args, settings) or {"history": [], "replaced": 0}
+    if args.resume:
+        restore(state, parts)
+    history = state["history"] if args.resume else []
+    replaced = max(len(state["history"]), state["replaced"])
+    save_epoch(args.checkpoint_dir, settings, history, parts, replaced)
     return history
 
 
@@ -297,11 +416,18 @@ def restore(checkpoint_dir, settings, parts, device):
 def build(args, device):
     """Return what is trained: D, G and their optimizers, in a dict, seeded, on ``device``.
 
-    The keys are the names under which ``train_epoch`` takes them and resume.pth keeps them.
+    The keys are the names under which ``train_epoch`` takes them and last.pt keeps them.
+
+    Raises:
+        ValueError: networks of these sizes do not fit into memory.
     """
+    sizes = {"hidden_size": args.hidden_size, "latent_size": args.latent_size}
     seed_epoch(args.seed, 0)
-    D = Discriminator(hidden_size=args.hidden_size, latent_size=args.latent_size).to(device)
-    G = Generator(hidden_size=args.hidden_size, latent_size=args.latent_size).to(device)
+    try:
+        D = Discriminator(**sizes).to(device)
+        G = Generator(**sizes).to(device)
+    except (OverflowError, RuntimeError, TypeError) as error:
+        raise ValueError("networks of these sizes do not fit into memory") from error
 
     # fused: one pass over the weights per update, where Adam's default makes several.
     d_optimizer = torch.optim.Adam(D.parameters(), lr=args.lr, fused=True)
@@ -315,12 +441,37 @@ def seed_epoch(seed, epoch):
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
 
 
+def diverged(epoch):
+    """Return the error that ends a run whose losses or weights ceased to be numbers."""
+    return FloatingPointError(
+        f"the training diverged in epoch {epoch}, which is not saved; try a smaller --lr"
+    )
+
+
+def is_finite(means, parts):
+    """Tell whether all losses, and the weights after them, are still numbers."""
+    weights = [*parts["D"].parameters(), *parts["G"].parameters()]
+    return all(map(math.isfinite, means.values())) and all(w.isfinite().all() for w in weights)
+
+
+def announce(args, device, history, parts):
+    """Print what will be trained, on what, and where it goes."""
+    D_size, G_size = (sum(p.numel() for p in parts[name].parameters()) for name in ["D", "G"])
+    threads = torch.get_num_threads()
+    print(
+        f"{device}, {threads} thread{'s' * (threads > 1)}; D has {D_size:,} parameters, "
+        f"G {G_size:,}; epochs {len(history) + 1} to {args.epochs} go to "
+        f"{args.checkpoint_dir} as G_<epoch>.pth and history.csv",
+        flush=True,
+    )
+
+
 def train(args, images, settings, history, parts):
     """Train from the epoch after ``history`` to ``args.epochs``; save and report each epoch.
 
     Raises:
+        FloatingPointError: the training diverged; all epochs before are saved.
         OSError: an epoch could not be saved; all before it are.
-        RuntimeError: the criterion refused D's scores, because the training diverged to NaN.
     """
     criterion = nn.BCELoss()
     steps = math.ceil(len(images) / args.batch_size)
@@ -337,12 +488,14 @@ def train(args, images, settings, history, parts):
     ) as progress:
         for epoch in range(len(history) + 1, args.epochs + 1):
             progress.set_description_str(f"epoch {epoch}/{args.epochs}")
-            start = time.perf_counter()
+            started = time.perf_counter()
             seed_epoch(args.seed, epoch)
             batches = shuffled_batches(images, args.batch_size)
             means = train_epoch(
                 **parts, criterion=criterion, batches=batches, after_step=progress.update
             )
+            if not is_finite(means, parts):
+                raise diverged(epoch)
             row = {"epoch": epoch, **{name: round(mean, 6) for name, mean in means.items()}}
             save_epoch(args.checkpoint_dir, settings, [*history, row], parts)
             history.append(row)
@@ -351,62 +504,66 @@ def train(args, images, settings, history, parts):
             scores = scores.format(**means)
             progress.set_postfix_str(scores)
             if not in_terminal:
-                seconds = time.perf_counter() - start
+                seconds = time.perf_counter() - started
                 print(f"epoch {epoch}/{args.epochs} {scores} ({seconds:.1f} s)", flush=True)
+
+
+def train_safely(args, images, settings, history, parts):
+    """Do what ``train`` does, and have whatever cuts it short say where ``--resume`` goes on."""
+    try:
+        train(args, images, settings, history, parts)
+    except (KeyboardInterrupt, OSError) as cut:
+        done = len(load_state(args.checkpoint_dir)["history"])  # what is saved, to be exact
+        way_on = f"--resume goes on after epoch {done}"
+        if isinstance(cut, OSError):
+            cut.strerror = f"{cut.strerror}; {way_on}"
+        else:
+            cut.args = (f" in epoch {done + 1}; {way_on}",)
+        raise
+    except RuntimeError as error:
+        if "between 0 and 1" not in str(error):  # BCELoss, of a score that is no number
+            raise
+        raise diverged(len(history) + 1) from error
 
 
 def main(arguments=None):
     """Run the script with the command line's options (or the list ``arguments``).
 
     Raises:
-        OSError: a file could not be read or written.
+        FloatingPointError: the training diverged.
+        OSError: a file could not be written.
         ValueError: an option, or what is in a folder, does not fit.
     """
     args = parse_arguments(arguments)
     torch.set_float32_matmul_precision(args.matmul_precision)
     device = choose_device(args.device)
     images = load_images(args.data_dir, device)
-    try:
-        parts = build(args, device)
-    except (OverflowError, RuntimeError, TypeError) as error:
-        raise ValueError("networks of these sizes do not fit into memory") from error
-
+    if args.batch_size > len(images):
+        raise ValueError(f"--batch-size {args.batch_size} is more than the {len(images)} images")
     shaping = ["batch_size", "lr", "hidden_size", "latent_size", "seed", "matmul_precision"]
-    settings = {name: getattr(args, name) for name in shaping}
-    history = restore(args.checkpoint_dir, settings, parts, device)
-    save_epoch(args.checkpoint_dir, settings, history, parts)
+    settings = {f"--{name.replace('_', '-')}": getattr(args, name) for name in shaping}
+    settings["MNIST's CRC-32"] = zlib.crc32(images.cpu().numpy())
+    parts = build(args, device)
 
-    if len(history) >= args.epochs:
-        print(f"{args.checkpoint_dir} holds epochs 0 to {len(history)}: nothing is left to train.")
-    else:
-        D_size, G_size = (sum(p.numel() for p in parts[name].parameters()) for name in ["D", "G"])
-        threads = torch.get_num_threads()
-        print(
-            f"{device}, {threads} thread{'s' * (threads > 1)}; D has {D_size:,} parameters, "
-            f"G {G_size:,}; epochs {len(history) + 1} to {args.epochs} go to "
-            f"{args.checkpoint_dir} as G_<epoch>.pth and history.csv",
-            flush=True,
-        )
-        try:
-            train(args, images, settings, history, parts)
-        except RuntimeError as error:
-            if "between 0 and 1" not in str(error):  # BCELoss, of a score that is NaN
-                raise
-            raise ValueError(f"epoch {len(history) + 1} diverged; try a smaller --lr") from error
+    folder, lock_name = args.checkpoint_dir, ".train.lock"
+    if not (folder / lock_name).exists():
+        check_start(args, settings)  # before anything, even a lock, is put into that folder
+    with only_writer(folder, lock_name, ["last.pt", "G_*.pth", "history.csv"]):
+        history = start(args, settings, parts)
+        if len(history) >= args.epochs:
+            print(f"{folder} holds epochs 0 to {len(history)}: nothing is left to train.")
+        else:
+            announce(args, device, history, parts)
+            train_safely(args, images, settings, history, parts)
 
     test_command = [
         os.path.relpath(sys.executable),
         os.path.relpath(HERE / "MNIST_MLP_GAN_TEST.py"),
     ]
-    if args.checkpoint_dir != HERE / "checkpoints":
-        test_command += ["--checkpoint-dir", str(args.checkpoint_dir)]
+    if folder != HERE / "checkpoints":
+        test_command += ["--checkpoint-dir", str(folder)]
     print(f"Now make the pictures: {shlex.join(test_command)}")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("\nStopped. All finished epochs are saved; the same command goes on from there.")
-    except (OSError, ValueError) as error:
-        sys.exit(f"Stopped: {error}")
+    run_script(main)

@@ -271,12 +271,13 @@ def measure_commands(commands, rounds=5):
 def measure_scripts(folder):
     """Return the seconds of both scripts' starts, of TEST over 201 checkpoints, and of a save."""
     parts = ours.build(TRAIN_OPTIONS, torch.device("cpu"))
-    row = dict.fromkeys(ours.history_columns, 0.5)
+    history = [dict.fromkeys(ours.history_columns, 0.5) | {"epoch": n} for n in range(1, 201)]
     run = folder / "run"
+    run.mkdir()
     saves = []
     for epoch in range(201):
         start = time.perf_counter()
-        ours.save_epoch(run, {}, [row] * epoch, parts)
+        ours.save_epoch(run, {}, history[:epoch], parts)
         saves.append(time.perf_counter() - start)
 
     first_batch = (

@@ -77,7 +77,8 @@ def test_denorm_maps_to_the_unit_range_and_clamps():
 
 
 def test_write_file_keeps_the_old_file_when_the_write_fails(tmp_path, monkeypatch):
-    path = tmp_path / "new folder" / "file"
+    path = tmp_path / "folder" / "file"
+    path.parent.mkdir()
     write_file(path, b"old")
 
     def disk_full(_):

