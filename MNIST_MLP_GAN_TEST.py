@@ -10,14 +10,23 @@ reads the G_<epoch>.pth and the history.csv of checkpoints/ and leaves in output
 
 A column of the grid, and a tile of the animation, keeps one z throughout: the same latent vector
 becomes a digit. Nothing is picked by hand; another --seed shows other samples.
+
+    python MNIST_MLP_GAN_TEST.py --score
+
+also measures how good the digits of the grid's epochs are, prints the table, and leaves
+
+    MNIST_MLP_GAN_SCORES.csv        the table
+    MNIST_MLP_GAN_NEIGHBOURS.png    samples beside the training images nearest to them
 """
 
 import argparse
 import csv
 import io
+import math
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 if __name__ == "__main__":
     # The imports below take seconds. Until run_script() knows better, Ctrl-C is no error either.
@@ -28,6 +37,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from torchvision.utils import make_grid
+from tqdm import tqdm
 
 from MNIST_MLP_GAN_NETWORK import (
     Generator,
@@ -42,10 +52,12 @@ from MNIST_MLP_GAN_NETWORK import (
     run_script,
     write_file,
 )
+from MNIST_MLP_GAN_TRAIN import load_mnist
 
 HERE = Path(__file__).resolve().parent
 ROWS = COLUMNS = 5
 FRAMES = 50  # of the animation, at most
+SAMPLES = 10_000  # of each epoch that is scored, as in the paper
 
 
 # ---- Options ----
@@ -73,6 +85,15 @@ def parse_arguments(arguments=None):
         default=argparse.SUPPRESS,
         help="rows of the grid; unless given, five, evenly spread",
     )
+    add(
+        "--score",
+        action="store_true",
+        help="measure the rows of the grid too: the log-likelihood of MNIST's test images under "
+        "a Gaussian Parzen window over 10,000 samples, which ranks runs of this lesson but says "
+        "little about how samples look; the share of each digit; how close samples come to "
+        "training images. See the README",
+    )
+    add("--data-dir", type=Path, default=HERE / "data", help="where MNIST is, for --score")
     add("--fresh-latents", action="store_true", help="draw new z for every row and frame")
     add("--seed", type=from_zero, default=0, help="same seed, same z")
     add("--device", default="auto", help="cpu, cuda, mps, ...; auto: the accelerator, else cpu")
@@ -300,6 +321,229 @@ def saved(figure):
     return png.getvalue()
 
 
+# ---- Scores: how good are the digits? ----
+
+score_columns = ["epoch", "log_likelihood", "standard_error", "sigma", "kl"]
+score_columns += [*(f"share_{digit}" for digit in range(10)), "distance"]
+
+
+def closeness(images, others):
+    """Return -|x - y|² / 2 of every pair of ``images`` x and ``others`` y: (N, M)."""
+    half_squares = [torch.linalg.vector_norm(x, dim=1).square() / 2 for x in (images, others)]
+    # x·y - |y|²/2 - |x|²/2: a matrix product, where N x M differences would not fit into memory
+    pairs = torch.addmm(-half_squares[1], images, others.T).sub_(half_squares[0][:, None])
+    return pairs.clamp_(max=0)  # rounding can take equal images beyond it
+
+
+def log_likelihoods(images, samples, sigma):
+    """Return the log-likelihood of each image under a Gaussian Parzen window over ``samples``.
+
+    That is, if the images were samples with noise added: log p(x) = log mean N(x; s, sigma² I)
+    over the samples s. Goodfellow et al. 2014, section 5; Breuleux et al. 2011.
+
+    Args:
+        images: (N, pixels) in [0, 1].
+        samples: (M, pixels) in [0, 1].
+        sigma: width of the window, standard deviation of the noise.
+
+    Returns:
+        (N,), in nats.
+    """
+    pixels = images.shape[1]
+    constant = math.log(len(samples)) + pixels / 2 * math.log(2 * math.pi * sigma**2)
+    chunks = images.split(200)  # as many pairs at once as the processor's cache can hold
+    sums = [(closeness(chunk, samples) / sigma**2).logsumexp(dim=1) for chunk in chunks]
+    return torch.cat(sums) - constant
+
+
+def choose_sigma(validation, samples):
+    """Return the width of the Parzen window with which ``validation`` images are most likely.
+
+    At the best width, the mean squared distance per pixel from an image to the samples, each
+    weighed by its part in the image's likelihood, is the width squared. Going from a width to
+    that distance again and again never makes it worse (it is an EM algorithm).
+    """
+    pairs = closeness(validation, samples)
+    sigma, change = 1.0, 1.0
+    while change > 0.001:
+        weights = (pairs / sigma**2).softmax(dim=1)
+        square = -2 * (weights * pairs).sum(dim=1).mean().item() / validation.shape[1]
+        best = max(math.sqrt(square), 0.01)  # 0 where every image is a sample: no width at all
+        sigma, change = best, abs(best / sigma - 1)
+    return sigma
+
+
+def nearest(images, others, after_chunk=int):
+    """Return for each of ``images`` which of ``others`` is nearest, by Euclidean distance: (N,).
+
+    ``after_chunk(count)`` is called after every ``count`` images.
+    """
+    found = []
+    for chunk in images.split(500):
+        found.append(closeness(chunk, others).argmax(dim=1))
+        after_chunk(len(chunk))
+    return torch.cat(found)
+
+
+def balance(digits, real_digits):
+    """Return the share of each of the ten ``digits``, and how far they are from the real shares.
+
+    Returns:
+        shares: list of ten, they add up to 1.
+        kl: the Kullback-Leibler divergence of the real shares from them, in nats. 0 is the balance
+            of the real set; drawing one digit only gives about ln 10 = 2.3.
+    """
+    shares, real = (torch.bincount(d, minlength=10) / len(d) for d in (digits, real_digits))
+    kl = (torch.special.xlogy(shares, shares) - torch.special.xlogy(shares, real)).sum()
+    return shares.tolist(), kl.item()
+
+
+def load_real(data_dir, device):
+    """Return what samples are measured by: MNIST, its pixels in [0, 1].
+
+    Raises:
+        ValueError: MNIST cannot be read, or has too few images.
+    """
+    train, digits = load_mnist(data_dir)
+    test, _ = load_mnist(data_dir, train=False)
+    if min(len(train), len(test)) < 100:
+        raise ValueError(f"--score needs 100 training and 100 test images; {data_dir} has fewer")
+    train, test = (images.to(device).float() / 255 for images in (train, test))
+    validation = train[-(len(train) // 6) :]  # MNIST's last 10,000 training images
+    return SimpleNamespace(
+        train=train,
+        digits=digits.to(device),
+        test=test,
+        validation=validation[:: max(1, len(validation) // 500)],  # enough to choose a width
+    )
+
+
+def score_likelihood(samples, real):
+    """Return how likely MNIST's test images are under ``samples``, (N, 784) in [0, 1].
+
+    Returns:
+        dict: "log_likelihood", the mean of the test images, in nats, its "standard_error", and the
+        "sigma" of the Parzen window.
+    """
+    sigma = choose_sigma(real.validation, samples)
+    likelihoods = log_likelihoods(real.test, samples, sigma)
+    return {
+        "log_likelihood": likelihoods.mean().item(),
+        "standard_error": likelihoods.std().item() / math.sqrt(len(likelihoods)),
+        "sigma": sigma,
+    }
+
+
+def score_digits(images, real, after_chunk=int):
+    """Return which digits ``images``, (N, 784) in [0, 1], show, and how new they are.
+
+    An image shows the digit that the training image nearest to it shows.
+
+    Returns:
+        row: dict, "kl" and "share_0" to "share_9" as ``balance`` returns them, and "distance", the
+            mean Euclidean distance from an image to the nearest training image.
+        neighbours: (N, 784), those training images.
+    """
+    found = nearest(images, real.train, after_chunk)
+    neighbours = real.train[found]
+    shares, kl = balance(real.digits[found], real.digits)
+    distance = torch.linalg.vector_norm(images - neighbours, dim=1).mean().item()
+    row = {f"share_{digit}": share for digit, share in enumerate(shares)}
+    return row | {"kl": kl, "distance": distance}, neighbours
+
+
+def score_epochs(paths, real, draw_z, device):
+    """Score a run's checkpoints, and what to compare them with.
+
+    Args:
+        paths: dict of epoch to path of a G_<epoch>.pth.
+        real: what ``load_real`` returns.
+        draw_z: what ``latents`` returns.
+        device: where to compute.
+
+    Returns:
+        rows: list of dicts, a row per epoch, then test images, training images, and the paper.
+        samples, neighbours: the last epoch's first 25 and theirs, (25, 1, 28, 28) in [0, 1].
+    """
+    rows = []
+    total = len(paths) * SAMPLES + len(real.test)
+    with tqdm(total=total, desc="scoring", unit=" images", leave=False, disable=None) as progress:
+        for epoch, path in paths.items():
+            samples = sample(path, SAMPLES, draw_z, device).flatten(start_dim=1).to(device)
+            row, neighbours = score_digits(samples, real, progress.update)
+            rows.append({"epoch": epoch, **score_likelihood(samples, real), **row})
+        shown = [i[: ROWS * COLUMNS].reshape(-1, 1, 28, 28).cpu() for i in (samples, neighbours)]
+
+        row, _ = score_digits(real.test, real, progress.update)
+        rows.append({"epoch": "test images", **row})
+        others = real.train[: min(SAMPLES, len(real.train) * 5 // 6)]  # not the validation images
+        rows.append({"epoch": "training images", **score_likelihood(others, real)})
+    # Table 1 of Goodfellow et al. 2014
+    rows.append({"epoch": "the paper's GAN", "log_likelihood": 225, "standard_error": 2})
+    return rows, *shown
+
+
+def format_csv(rows):
+    """Return ``rows``, from ``score_epochs``, as the bytes of a CSV file."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, score_columns, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()})
+    return table.getvalue().encode()
+
+
+def format_table(rows):
+    """Return ``rows``, from ``score_epochs``, as a table in Markdown that a terminal shows too."""
+    cells = [["epoch", "log-likelihood", "sigma", "KL", *"0123456789", "distance"]]
+    for row in rows:
+        likelihood = (
+            "{log_likelihood:.1f} ± {standard_error:.1f}" if "log_likelihood" in row else ""
+        )
+        formats = ["{epoch}", likelihood, "{sigma:.3f}" if "sigma" in row else ""]
+        if "kl" in row:
+            formats += ["{kl:.3f}", *(f"{{share_{d}:.0%}}" for d in range(10)), "{distance:.2f}"]
+        cells.append(
+            [text.format(**row) for text in formats] + [""] * (len(cells[0]) - len(formats))
+        )
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * (width - 1) + ":" for width in widths])  # aligned to the right
+    return "\n".join(
+        f"| {' | '.join(text.rjust(w) for text, w in zip(line, widths, strict=True))} |"
+        for line in cells
+    )
+
+
+def draw_neighbours(samples, neighbours, epoch):
+    """Draw samples in black, each beside the training image nearest to it in blue.
+
+    As the last column of Figure 2 in Goodfellow et al. 2014 does, to show what was memorised.
+
+    Args:
+        samples: (25, 1, 28, 28), in [0, 1].
+        neighbours: likewise.
+        epoch: which epoch's samples they are.
+
+    Returns:
+        bytes: a PNG.
+    """
+    blue = torch.tensor([0.12, 0.35, 0.75]).view(1, 3, 1, 1)
+    pairs = torch.cat([1 - samples.expand(-1, 3, -1, -1), 1 - neighbours * (1 - blue)], dim=3)
+    page = make_grid(pairs, nrow=COLUMNS, padding=5, pad_value=1).permute(1, 2, 0).numpy()
+    height, width, _ = page.shape
+    title_height, scale, dpi = 16, 3, 100
+    size = (width * scale / dpi, (height + title_height) * scale / dpi)
+    figure = Figure(figsize=size, dpi=dpi)
+    axes = figure.add_axes((0, 0, 1, height / (height + title_height)))
+    axes.imshow(page, interpolation="none")
+    axes.axis("off")
+    title = f"black: samples at epoch {epoch}; blue: the training image nearest to each"
+    figure.text(
+        0.5, 1 - title_height / 2 / (height + title_height), title, ha="center", va="center"
+    )
+    return saved(figure)
+
+
 def main(arguments=None):
     """Run the script with the command line's options (or the list ``arguments``).
 
@@ -311,34 +555,41 @@ def main(arguments=None):
     device = choose_device(args.device)
     checkpoints = find_checkpoints(args.checkpoint_dir, getattr(args, "epochs", ()))
     epochs = list(checkpoints)
+    row_epochs = getattr(args, "epochs", rows_of(epochs))
     history_path = args.checkpoint_dir / "history.csv"
     history = read_history(history_path) if history_path.exists() else None
+    real = load_real(args.data_dir, device) if args.score else None
 
     # All that can be wrong with a checkpoint is found before the first picture is replaced.
     def samples(epochs, count):
         return {epoch: sample(checkpoints[epoch], count, draw_z, device) for epoch in epochs}
 
     draw_z = latents(args.seed, args.fresh_latents)
-    rows = samples(getattr(args, "epochs", rows_of(epochs)), COLUMNS)
+    rows = samples(row_epochs, COLUMNS)
     frames = samples(frames_of(epochs), ROWS * COLUMNS)
 
-    pictures = {
-        "MNIST_MLP_GAN.png": draw_grid(rows),
-        "MNIST_MLP_GAN.gif": draw_animation(frames),
-    }
-    curves = "MNIST_MLP_GAN_CURVES.png"
-    if history:
-        pictures[curves] = draw_curves(history)
+    def write(name, content):
+        write_file(args.output_dir / name, content)
+        print(args.output_dir / name, flush=True)
+
     with only_writer(args.output_dir, ".test.lock", ["MNIST_MLP_GAN*"]):
-        for name, content in pictures.items():
-            write_file(args.output_dir / name, content)
-            print(args.output_dir / name, flush=True)
-        if not history:
+        write("MNIST_MLP_GAN.png", draw_grid(rows))
+        write("MNIST_MLP_GAN.gif", draw_animation(frames))
+        curves = "MNIST_MLP_GAN_CURVES.png"
+        if history:
+            write(curves, draw_curves(history))
+        else:
             older = args.output_dir / curves
             print(
                 f"No curves: {history_path} has no finished epoch"
                 f"{f'; {older} is of an earlier run' * older.exists()}"
             )
+        if args.score:
+            paths = {epoch: checkpoints[epoch] for epoch in row_epochs}
+            table, *pairs = score_epochs(paths, real, draw_z, device)
+            write("MNIST_MLP_GAN_NEIGHBOURS.png", draw_neighbours(*pairs, row_epochs[-1]))
+            write("MNIST_MLP_GAN_SCORES.csv", format_csv(table))
+            print(format_table(table))
 
 
 if __name__ == "__main__":

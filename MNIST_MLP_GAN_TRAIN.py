@@ -142,10 +142,14 @@ def download_archive(path, md5):
     )
 
 
-def load_images(data_dir, device):
-    """Return MNIST's training images on ``device``: uint8, (60000, 784), 255 is ink.
+def load_mnist(data_dir, train=True):
+    """Return the images and the labels of MNIST's training set, or of its test set.
 
     ``data_dir``/MNIST/raw holds the files, packed or unpacked.
+
+    Returns:
+        images: uint8, (60000, 784) or (10000, 784), 255 is ink.
+        labels: int64, (60000,) or (10000,), the digits 0 to 9.
 
     Raises:
         ValueError: there is no such folder, it cannot be written to, or a file is damaged, or
@@ -159,16 +163,16 @@ def load_images(data_dir, device):
     except OSError as error:
         raise ValueError(f"{error.filename or raw}: {error.strerror or error}") from error
     try:
-        images = MNIST(data_dir, train=True).data
-        if images.shape[1:] != (28, 28) or len(images) == 0:
-            raise ValueError("no images of 28x28 pixels")
+        mnist = MNIST(data_dir, train=train)
+        images, labels = mnist.data, mnist.targets
+        if images.shape != (len(labels), 28, 28) or len(images) == 0 or labels.max() > 9:
+            raise ValueError("no labelled images of 28x28 pixels")
     except Exception as error:  # whatever a damaged file leads torchvision to
         raise ValueError(
             f"MNIST cannot be read ({str(error).strip() or 'a damaged file'}). Leave nothing but "
             f"the project's four .gz archives in {raw}, then try again"
         ) from error
-    # Bytes, not floats: a quarter of the memory, and of what every batch has to fetch from it.
-    return images.flatten(start_dim=1).to(device)
+    return images.flatten(start_dim=1), labels
 
 
 def shuffled_batches(images, batch_size):
@@ -537,7 +541,8 @@ def main(arguments=None):
     args = parse_arguments(arguments)
     torch.set_float32_matmul_precision(args.matmul_precision)
     device = choose_device(args.device)
-    images = load_images(args.data_dir, device)
+    # Bytes, not floats: a quarter of the memory, and of what every batch has to fetch from it.
+    images = load_mnist(args.data_dir)[0].to(device)
     if args.batch_size > len(images):
         raise ValueError(f"--batch-size {args.batch_size} is more than the {len(images)} images")
     shaping = ["batch_size", "lr", "hidden_size", "latent_size", "seed", "matmul_precision"]

@@ -78,7 +78,7 @@ def lesson_epochs():
 def our_epochs():
     """(b) Our steps over our data path."""
     torch.set_float32_matmul_precision(TRAIN_OPTIONS.matmul_precision)
-    images = ours.load_images(TRAIN_OPTIONS.data_dir, torch.device("cpu"))
+    images = ours.load_mnist(TRAIN_OPTIONS.data_dir)[0]
     parts = ours.build(TRAIN_OPTIONS, torch.device("cpu"))
 
     def epoch():
@@ -200,7 +200,7 @@ LEFT_OUT = {
 
 def measure_economies(rounds, steps=60):
     """Return dict of economy to the step's time with it, divided by the time without it."""
-    images = ours.load_images(TRAIN_OPTIONS.data_dir, torch.device("cpu"))
+    images = ours.load_mnist(TRAIN_OPTIONS.data_dir)[0]
     changes = {"ours": {}, **KEPT, **LEFT_OUT}
     variants = {name: step_with(images, **change) for name, change in changes.items()}
     seconds = {name: [] for name in variants}

@@ -19,26 +19,32 @@ TEST = ROOT / "MNIST_MLP_GAN_TEST.py"
 ARCHIVES = ROOT / "data" / "MNIST" / "raw"
 
 
-def first_images(count):
-    """The bytes of MNIST's first ``count`` training images."""
-    with gzip.open(ARCHIVES / "train-images-idx3-ubyte.gz") as archive:
+def first_images(count, subset="train"):
+    """The bytes of the first ``count`` images of one of MNIST's two sets."""
+    with gzip.open(ARCHIVES / f"{subset}-images-idx3-ubyte.gz") as archive:
         archive.seek(16)
         return archive.read(count * 28 * 28)
 
 
+def first_labels(count, subset="train"):
+    """The labels of those images, a byte each."""
+    with gzip.open(ARCHIVES / f"{subset}-labels-idx1-ubyte.gz") as archive:
+        archive.seek(8)
+        return archive.read(count)
+
+
 @pytest.fixture(scope="session")
 def small_mnist(tmp_path_factory):
-    """A --data-dir with the first 250 training images of MNIST, as torchvision unpacks them."""
+    """A --data-dir with the first 250 images of both sets of MNIST, as torchvision unpacks them."""
     count = 250
     data_dir = tmp_path_factory.mktemp("small_mnist")
     raw = data_dir / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for subset in ["train", "t10k"]:
-        images = struct.pack(">IIII", 2051, count, 28, 28) + first_images(count)
+        images = struct.pack(">IIII", 2051, count, 28, 28) + first_images(count, subset)
         (raw / f"{subset}-images-idx3-ubyte").write_bytes(images)
-        (raw / f"{subset}-labels-idx1-ubyte").write_bytes(
-            struct.pack(">II", 2049, count) + bytes(count)
-        )
+        labels = struct.pack(">II", 2049, count) + first_labels(count, subset)
+        (raw / f"{subset}-labels-idx1-ubyte").write_bytes(labels)
     return data_dir
 
 

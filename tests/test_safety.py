@@ -253,7 +253,7 @@ def test_killed_while_unpacking_mnist_leaves_whole_files(start_child, tmp_path):
         for path in raw.glob("*-ubyte"):
             assert path.stat().st_size == sizes[path.name]
             path.unlink()
-    MNIST_MLP_GAN_TRAIN.load_images(tmp_path / "data", CPU)
+    MNIST_MLP_GAN_TRAIN.load_mnist(tmp_path / "data")
     unpacked = [path for path in raw.iterdir() if path.suffix != ".gz" and path.name != ".lock"]
     assert {path.name: path.stat().st_size for path in unpacked} == sizes
 

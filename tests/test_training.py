@@ -10,7 +10,7 @@ from torch import nn
 
 from MNIST_MLP_GAN_NETWORK import Discriminator, Generator
 from MNIST_MLP_GAN_TRAIN import (
-    load_images,
+    load_mnist,
     shuffled_batches,
     train_discriminator,
     train_epoch,
@@ -63,8 +63,9 @@ def same(first, second):
 # ---- Data ----
 
 
-def test_load_images_gives_the_bytes_of_the_set(small_mnist, digits):
-    images = load_images(small_mnist, torch.device("cpu"))
+def test_load_mnist_gives_the_bytes_of_the_set(small_mnist, digits):
+    images, labels = load_mnist(small_mnist)
+    assert labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert images.dtype == torch.uint8
     assert torch.equal(images, digits)
 
