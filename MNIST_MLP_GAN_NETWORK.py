@@ -9,12 +9,14 @@ multilayer perceptrons (MLPs) on MNIST's 28x28 digits, as in the original paper:
 
 import argparse
 import contextlib
+import errno
 import math
 import os
 import platform
 import re
 import signal
 import sys
+import warnings
 import zipfile
 
 import torch
@@ -35,20 +37,24 @@ class Discriminator(nn.Module):
         image_size: pixels in a flattened image.
         hidden_size: units in each of the two hidden layers.
         latent_size: not used; it lets both networks be built with the same arguments.
+        dropout: share of the hidden units that are silent in a training step, each time others.
     """
 
-    def __init__(self, image_size=image_size, hidden_size=hidden_size, latent_size=latent_size):
+    def __init__(
+        self, image_size=image_size, hidden_size=hidden_size, latent_size=latent_size, dropout=0.0
+    ):
         super().__init__()
         self.linear1 = nn.Linear(image_size, hidden_size)
         self.linear2 = nn.Linear(hidden_size, hidden_size)
         self.linear3 = nn.Linear(hidden_size, 1)
         self.leaky_relu = nn.LeakyReLU(0.2)
+        self.dropout = nn.Dropout(dropout)
         self.sigmoid = nn.Sigmoid()
 
     def forward(self, x):
         """Score images ``x``, (N, image_size) in [-1, 1]: (N, 1), from 0 "fake" to 1 "real"."""
-        x = self.leaky_relu(self.linear1(x))
-        x = self.leaky_relu(self.linear2(x))
+        x = self.dropout(self.leaky_relu(self.linear1(x)))
+        x = self.dropout(self.leaky_relu(self.linear2(x)))
         return self.sigmoid(self.linear3(x))
 
 
@@ -125,18 +131,25 @@ def choose_device(name):
     if name == "auto":
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
-        torch.zeros(1, device=name).item()  # the name alone proves nothing: put a number there
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.zeros(1, device=name).item()  # the name alone proves nothing: put a number there
         return torch.device(name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except Exception as error:  # each kind of device has its own way to say that it is not there
         reason = str(error).splitlines()[0]
         raise ValueError(f"no device {name!r} here: {reason}; try --device cpu") from error
 
 
 def find_generators(checkpoint_dir):
-    """Return dict of epoch to path of every G_<epoch>.pth in ``checkpoint_dir``, by epoch."""
+    """Return dict of epoch to path of every G_<epoch>.pth in ``checkpoint_dir``, by epoch.
+
+    Raises:
+        OSError: there is such a folder, but it cannot be read.
+    """
+    paths = checkpoint_dir.iterdir() if os.path.lexists(checkpoint_dir) else []
     found = {
         int(match[1]): path
-        for path in checkpoint_dir.glob("G_*.pth")
+        for path in paths
         if (match := re.fullmatch(r"G_(0|[1-9][0-9]*)\.pth", path.name))
     }
     return dict(sorted(found.items()))  # by number: by name, G_10 would come before G_2
@@ -151,9 +164,13 @@ def load_file(path, device="cpu"):
         ValueError: the file cannot be read, is damaged, or holds something else.
     """
     try:
+        if not path.is_file():  # a folder, or a pipe that would be waited for
+            raise FileNotFoundError(errno.ENOENT, "no such file")
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # torch.load would not notice a flipped bit in a weight
-        content = None if damaged else torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = None if damaged else torch.load(path, map_location=device, weights_only=True)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # there is no end to what a damaged file can raise
@@ -187,16 +204,16 @@ def write_file(path, content):
 
 
 @contextlib.contextmanager
-def only_writer(folder, lock_name, patterns, wait=0):
+def only_writer(folder, lock_name, names, wait=0):
     """Hold the lock ``folder``/``lock_name`` while the ``with`` block runs, waiting for it or not.
 
     The operating system frees the lock when its owner dies, however it dies. What a dead owner
-    left half written, of the files that match ``patterns``, is removed. The folder is made.
+    left half written, of the files that ``names`` matches, is removed. The folder is made.
 
     Args:
         folder: where the lock lies, and what it guards.
         lock_name: name of the lock file; it stays behind, empty of meaning.
-        patterns: list of the names, as ``Path.glob`` takes them, that ``write_file`` writes there.
+        names: regular expression for the names of the files that ``write_file`` writes there.
         wait: seconds until another process's lock is an error.
 
     Raises:
@@ -207,13 +224,15 @@ def only_writer(folder, lock_name, patterns, wait=0):
     owner = ""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(lock_path) and not lock_path.is_file():
+            raise FileExistsError(errno.EEXIST, f"{lock_name} is no file")
         if lock_path.exists():
             owner = lock_path.read_text(errors="replace")
         lock.acquire()
         lock_path.write_text(f"process {os.getpid()} on {platform.node()}")
-        for pattern in patterns:
-            for unfinished in folder.glob(pattern + unfinished_suffix):
-                unfinished.unlink()
+        for path in folder.iterdir():
+            if re.fullmatch(f"({names}){re.escape(unfinished_suffix)}", path.name):
+                path.unlink()
     except Timeout as error:
         owner = owner or "another process"
         raise ValueError(f"{owner} is at work in {folder}; wait for it, or stop it") from error
@@ -229,32 +248,45 @@ def only_writer(folder, lock_name, patterns, wait=0):
 def run_script(main):
     """Call ``main()``, and exit as a command should: a line, and no traceback, for what goes wrong.
 
-    The exit code is 0 when the work is done; 2 when the input was bad (ValueError) and 1 when a
-    write failed (OSError) or the training diverged (FloatingPointError), with a line that begins
-    with "error:"; and 130 or 143 when Ctrl-C or SIGTERM stopped it.
+    The exit code is 0 when the work is done. It is 2 when the input was bad (ValueError, or an
+    OSError of the path itself), and 1 when a write failed (other OSErrors), the memory was too
+    small (MemoryError) or the training diverged (FloatingPointError), with a line that begins with
+    "error:". It is 130 or 143 when Ctrl-C or SIGTERM stopped it.
     """
     received = [signal.SIGINT]
 
+    def on_signals(handler):
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, handler)
+
     def stop(number, _):
         received.append(number)
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)  # once is enough: let it clean up in peace
+        on_signals(signal.SIG_IGN)  # once is enough: let it clean up in peace
         raise KeyboardInterrupt("; nothing is lost")
 
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, stop)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(errors="backslashreplace")  # no path is too strange to be printed
     try:
+        on_signals(stop)
         main()
+        on_signals(signal.SIG_IGN)  # what is left to do takes no decision any more
         return
     except KeyboardInterrupt as stopped:
         code, line = 128 + received[-1], "".join(["stopped", *stopped.args])
     except ValueError as error:
         code, line = 2, f"error: {error}"
-    except FloatingPointError as error:
+    except (FloatingPointError, MemoryError) as error:
         code, line = 1, f"error: {error}"
     except OSError as error:
         name = error.filename or "standard output"
-        code, line = 1, f"error: {name} could not be written: {error.strerror}"
+        of_the_path = error.errno in {
+            *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP),
+            *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY),
+        }
+        code = 2 if of_the_path else 1
+        line = (
+            f"error: {name} could not be {'used' if of_the_path else 'written'}: {error.strerror}"
+        )
         if not error.filename and sys.stdout:  # lest Python try once more when it exits
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     print(" ".join(line.split()), file=sys.stderr)

@@ -24,13 +24,15 @@ import csv
 import io
 import math
 import os
+import re
 import signal
 from pathlib import Path
 from types import SimpleNamespace
 
 if __name__ == "__main__":
     # The imports below take seconds. Until run_script() knows better, Ctrl-C is no error either.
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, _: os._exit(128 + number))
 
 import numpy as np
 import torch
@@ -63,6 +65,19 @@ SAMPLES = 10_000  # of each epoch that is scored, as in the paper
 # ---- Options ----
 
 
+def epochs_from(text):
+    """Return the epochs that ``text`` names, a range: "7" is one, "151-200" fifty.
+
+    Raises:
+        ArgumentTypeError: it names none.
+    """
+    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text)
+    epochs = range(int(match[1]), int(match[2] or match[1]) + 1) if match else ()
+    if not epochs:
+        raise argparse.ArgumentTypeError(f"{text!r} is no epoch, as 7, nor epochs, as 151-200")
+    return epochs
+
+
 def parse_arguments(arguments=None):
     """Return the options of the command line (or of the list ``arguments``).
 
@@ -79,11 +94,12 @@ def parse_arguments(arguments=None):
     add("--output-dir", type=Path, default=HERE / "outputs", help="where the pictures go")
     add(
         "--epochs",
-        type=from_zero,
+        type=epochs_from,
         nargs="+",
         metavar="E",
         default=argparse.SUPPRESS,
-        help="rows of the grid; unless given, five, evenly spread",
+        help="rows of the grid; unless given, five, evenly spread. 151-200 is one row: the "
+        "Generator whose weights are the means of those epochs'",
     )
     add(
         "--score",
@@ -107,19 +123,24 @@ def find_checkpoints(checkpoint_dir, wanted=()):
     """Return dict of epoch to path of every G_<epoch>.pth in ``checkpoint_dir``, by epoch.
 
     Raises:
-        ValueError: there is none, or not one of each of the ``wanted`` epochs.
+        ValueError: there is none, or not one of each epoch of the ``wanted`` ranges.
     """
     checkpoints = find_generators(checkpoint_dir)
     if not checkpoints:
         raise ValueError(f"no G_<epoch>.pth in {checkpoint_dir}; run MNIST_MLP_GAN_TRAIN.py first")
-    if missing := [str(epoch) for epoch in wanted if epoch not in checkpoints]:
-        epochs = list(checkpoints)
-        whole = epochs == list(range(epochs[0], epochs[-1] + 1))
-        saved = f"{epochs[0]} to {epochs[-1]}" if whole else ", ".join(map(str, epochs))
+    if missing := [label(r) for r in wanted if any(epoch not in checkpoints for epoch in r)]:
+        saved, last = list(checkpoints), max(checkpoints)
+        whole = saved == list(range(saved[0], last + 1))
+        saved = f"{saved[0]} to {last}" if whole else ", ".join(map(str, saved))
         raise ValueError(
             f"--epochs: {checkpoint_dir} has no checkpoint of {', '.join(missing)}, only of {saved}"
         )
     return checkpoints
+
+
+def label(epochs):
+    """Return how a range of epochs is named: "7" or "151-200"."""
+    return str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]}-{epochs[-1]}"
 
 
 def load_generator(path, device):
@@ -131,6 +152,8 @@ def load_generator(path, device):
     weights = load_file(path, device)
     try:
         hidden_size, latent_size = weights["linear1.weight"].shape
+        if not all(weight.is_floating_point() and weight.numel() for weight in weights.values()):
+            raise ValueError("no weights of a network")
         G = Generator(hidden_size=hidden_size, latent_size=latent_size).to(device)
         G.load_state_dict(weights)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -138,6 +161,25 @@ def load_generator(path, device):
     if not all(weight.isfinite().all() for weight in G.parameters()):
         raise ValueError(f"{path} holds weights that are no numbers: its training diverged")
     return G.eval()
+
+
+def average(generators):
+    """Return a Generator whose weights are the means of the weights of ``generators``.
+
+    The game has its players circle around where they should meet; the mean is nearer to it than
+    any point of the circle. Yazici et al. 2019, https://arxiv.org/abs/1806.04498.
+
+    Raises:
+        ValueError: they are of different sizes.
+    """
+    G, weights = generators[0], [G.state_dict() for G in generators]
+    try:
+        G.load_state_dict(
+            {name: torch.stack([w[name] for w in weights]).mean(0) for name in weights[0]}
+        )
+    except RuntimeError as error:
+        raise ValueError("--epochs: Generators of different sizes have no mean") from error
+    return G
 
 
 # ---- Which epochs to show ----
@@ -179,9 +221,13 @@ def latents(seed, fresh):
     return draw_z
 
 
-def sample(path, count, draw_z, device):
-    """Return ``count`` images by the Generator saved at ``path``: (count, 1, 28, 28), in [0, 1]."""
-    G = load_generator(path, device)
+def sample(paths, count, draw_z, device):
+    """Return ``count`` images by the mean of the Generators at ``paths``, mostly of one.
+
+    Returns:
+        (count, 1, 28, 28), in [0, 1].
+    """
+    G = average([load_generator(path, device) for path in paths])
     z = draw_z(count, G.latent_size).to(device)
     with torch.no_grad():
         fake_images = G(z)
@@ -200,7 +246,7 @@ def draw_grid(samples):
     """Draw the grid: a row per epoch, black ink on white, the epoch at its left.
 
     Args:
-        samples: dict of epoch to images, (5, 1, 28, 28) in [0, 1].
+        samples: dict of the epoch, or epochs, to images, (5, 1, 28, 28) in [0, 1].
 
     Returns:
         bytes: a PNG.
@@ -214,9 +260,10 @@ def draw_grid(samples):
     axes = figure.add_axes((left, 0, 1 - left, 1))
     axes.imshow(page, cmap="gray_r", vmin=0, vmax=1, interpolation="none")
     axes.axis("off")
-    for row, epoch in enumerate(samples):
+    for row, name in enumerate(samples):
         middle = (row + 0.5) * height / len(samples)
-        axes.text(-label_width / 2, middle, f"epoch\n{epoch}", ha="center", va="center", size=13)
+        text = f"epochs\n{name}" if "-" in name else f"epoch\n{name}"
+        axes.text(-label_width / 2, middle, text, ha="center", va="center", size=13)
     return saved(figure)
 
 
@@ -224,7 +271,7 @@ def draw_animation(samples):
     """Draw the animation: a frame of 25 samples per epoch, endless, two seconds on the last.
 
     Args:
-        samples: dict of epoch to images, (25, 1, 28, 28) in [0, 1].
+        samples: dict of the epoch to images, (25, 1, 28, 28) in [0, 1].
 
     Returns:
         bytes: a GIF.
@@ -257,6 +304,8 @@ def read_history(path):
         ValueError: it cannot be read, or is no history of a training run.
     """
     try:
+        if not path.is_file():  # a folder, or a pipe that would be waited for
+            raise ValueError("no file")
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             rows = list(reader)
@@ -456,7 +505,7 @@ def score_epochs(paths, real, draw_z, device):
     """Score a run's checkpoints, and what to compare them with.
 
     Args:
-        paths: dict of epoch to path of a G_<epoch>.pth.
+        paths: dict of the epoch, or epochs, to a list of paths of G_<epoch>.pth.
         real: what ``load_real`` returns.
         draw_z: what ``latents`` returns.
         device: where to compute.
@@ -468,8 +517,8 @@ def score_epochs(paths, real, draw_z, device):
     rows = []
     total = len(paths) * SAMPLES + len(real.test)
     with tqdm(total=total, desc="scoring", unit=" images", leave=False, disable=None) as progress:
-        for epoch, path in paths.items():
-            samples = sample(path, SAMPLES, draw_z, device).flatten(start_dim=1).to(device)
+        for epoch, its_paths in paths.items():
+            samples = sample(its_paths, SAMPLES, draw_z, device).flatten(start_dim=1).to(device)
             row, neighbours = score_digits(samples, real, progress.update)
             rows.append({"epoch": epoch, **score_likelihood(samples, real), **row})
         shown = [i[: ROWS * COLUMNS].reshape(-1, 1, 28, 28).cpu() for i in (samples, neighbours)]
@@ -522,7 +571,7 @@ def draw_neighbours(samples, neighbours, epoch):
     Args:
         samples: (25, 1, 28, 28), in [0, 1].
         neighbours: likewise.
-        epoch: which epoch's samples they are.
+        epoch: of which epoch, or epochs, the samples are.
 
     Returns:
         bytes: a PNG.
@@ -555,26 +604,25 @@ def main(arguments=None):
     device = choose_device(args.device)
     checkpoints = find_checkpoints(args.checkpoint_dir, getattr(args, "epochs", ()))
     epochs = list(checkpoints)
-    row_epochs = getattr(args, "epochs", rows_of(epochs))
+    rows = getattr(args, "epochs", [range(epoch, epoch + 1) for epoch in rows_of(epochs)])
+    rows = {label(row): [checkpoints[epoch] for epoch in row] for row in rows}
+    frames = {str(epoch): [checkpoints[epoch]] for epoch in frames_of(epochs)}
     history_path = args.checkpoint_dir / "history.csv"
-    history = read_history(history_path) if history_path.exists() else None
+    history = read_history(history_path) if os.path.lexists(history_path) else None
     real = load_real(args.data_dir, device) if args.score else None
 
     # All that can be wrong with a checkpoint is found before the first picture is replaced.
-    def samples(epochs, count):
-        return {epoch: sample(checkpoints[epoch], count, draw_z, device) for epoch in epochs}
-
     draw_z = latents(args.seed, args.fresh_latents)
-    rows = samples(row_epochs, COLUMNS)
-    frames = samples(frames_of(epochs), ROWS * COLUMNS)
+    grid = {e: sample(paths, COLUMNS, draw_z, device) for e, paths in rows.items()}
+    animation = {e: sample(paths, ROWS * COLUMNS, draw_z, device) for e, paths in frames.items()}
 
     def write(name, content):
         write_file(args.output_dir / name, content)
         print(args.output_dir / name, flush=True)
 
-    with only_writer(args.output_dir, ".test.lock", ["MNIST_MLP_GAN*"]):
-        write("MNIST_MLP_GAN.png", draw_grid(rows))
-        write("MNIST_MLP_GAN.gif", draw_animation(frames))
+    with only_writer(args.output_dir, ".test.lock", r"MNIST_MLP_GAN(_[A-Z]+)?\.[a-z]+"):
+        write("MNIST_MLP_GAN.png", draw_grid(grid))
+        write("MNIST_MLP_GAN.gif", draw_animation(animation))
         curves = "MNIST_MLP_GAN_CURVES.png"
         if history:
             write(curves, draw_curves(history))
@@ -585,9 +633,8 @@ def main(arguments=None):
                 f"{f'; {older} is of an earlier run' * older.exists()}"
             )
         if args.score:
-            paths = {epoch: checkpoints[epoch] for epoch in row_epochs}
-            table, *pairs = score_epochs(paths, real, draw_z, device)
-            write("MNIST_MLP_GAN_NEIGHBOURS.png", draw_neighbours(*pairs, row_epochs[-1]))
+            table, *pairs = score_epochs(rows, real, draw_z, device)
+            write("MNIST_MLP_GAN_NEIGHBOURS.png", draw_neighbours(*pairs, list(rows)[-1]))
             write("MNIST_MLP_GAN_SCORES.csv", format_csv(table))
             print(format_table(table))
 

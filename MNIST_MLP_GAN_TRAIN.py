@@ -30,7 +30,8 @@ from pathlib import Path
 
 if __name__ == "__main__":
     # The imports below take seconds. Until run_script() knows better, Ctrl-C is no error either.
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, _: os._exit(128 + number))
 
 import numpy as np
 import torch
@@ -77,6 +78,9 @@ def parse_arguments(arguments=None):
     add("--batch-size", type=count, default=100, help="real images per step")
     rate = number(float, "above 0", lambda x: x > 0)
     add("--lr", type=rate, default=0.0002, help="learning rate of both Adams")
+    share = number(float, "from 0 to below 1", lambda x: 0 <= x < 1)
+    add("--beta1", type=share, default=0.9, help="decay of both Adams' mean gradient")
+    add("--dropout", type=share, default=0.0, help="share of D's hidden units dropped per step")
     add("--hidden-size", type=count, default=hidden_size, help="units per hidden layer")
     add("--latent-size", type=count, default=latent_size, help="numbers in a z")
     seed = number(int, "from 0 up", lambda n: n >= 0)
@@ -106,7 +110,7 @@ def parse_arguments(arguments=None):
 
 
 def unpack_mnist(raw):
-    """Unpack MNIST's four archives in the folder ``raw``; download those that are missing.
+    """Unpack MNIST's four archives in the folder ``raw``; download what is missing of them.
 
     torchvision could do both, but killed half-way it would leave half a file, and then trust it.
 
@@ -117,7 +121,7 @@ def unpack_mnist(raw):
     unpacked = {name: raw / Path(name).stem for name, _ in MNIST.resources}
     if all(path.exists() for path in unpacked.values()):
         return
-    with only_writer(raw, ".lock", ["*-ubyte"], wait=60):
+    with only_writer(raw, ".lock", r".*-ubyte", wait=60):
         for name, md5 in MNIST.resources:
             if not unpacked[name].exists():
                 download_archive(raw / name, md5)
@@ -156,8 +160,8 @@ def load_mnist(data_dir, train=True):
             missing and not to be downloaded.
     """
     raw = data_dir / "MNIST" / "raw"
-    if not data_dir.is_dir():
-        raise ValueError(f"--data-dir: there is no folder {data_dir}")
+    if not raw.is_dir():
+        raise ValueError(f"--data-dir: there is no folder {raw}, where MNIST's files should be")
     try:
         unpack_mnist(raw)
     except OSError as error:
@@ -312,8 +316,9 @@ def save_epoch(checkpoint_dir, settings, history, parts, replaced=0):
 
     # last.pt first: whatever an interruption leaves undone here, --resume does from it.
     write_file(checkpoint_dir / "last.pt", serialized(state))
-    for epoch in range(len(history) + 1, replaced + 1):
-        (checkpoint_dir / f"G_{epoch}.pth").unlink(missing_ok=True)
+    for epoch, path in find_generators(checkpoint_dir).items():
+        if len(history) < epoch <= replaced:
+            path.unlink()
     write_file(checkpoint_dir / f"G_{len(history)}.pth", serialized(G_weights))
     write_file(checkpoint_dir / "history.csv", table.getvalue().encode())
 
@@ -325,8 +330,8 @@ def load_state(checkpoint_dir):
         ValueError: last.pt is damaged or another program's, or missing beside a run's other files.
     """
     path = checkpoint_dir / "last.pt"
-    if not path.exists():
-        if find_generators(checkpoint_dir) or (checkpoint_dir / "history.csv").exists():
+    if not os.path.lexists(path):
+        if find_generators(checkpoint_dir) or os.path.lexists(checkpoint_dir / "history.csv"):
             raise ValueError(
                 f"{checkpoint_dir} holds the checkpoints of a run, but not its last.pt; "
                 "move them away, or choose another --checkpoint-dir"
@@ -334,14 +339,16 @@ def load_state(checkpoint_dir):
         return None
     state = load_file(path)
     try:
-        rows = [[row[name] for name in history_columns] for row in state["history"]]
+        history = state["history"]
+        values = [value for row in history for value in row.values()]
         valid = (
-            [row[0] for row in rows] == list(range(1, len(rows) + 1))
-            and all(math.isfinite(mean) for row in rows for mean in row)
-            and isinstance(state["settings"], dict)
-            and isinstance(state["replaced"], int)
+            all(list(row) == history_columns for row in history)
+            and [row["epoch"] for row in history] == list(range(1, len(history) + 1))
+            and all(type(value) in {int, float} and math.isfinite(value) for value in values)
+            and all(type(value) in {int, float, str} for value in state["settings"].values())
+            and type(state["replaced"]) is int
         )
-    except (KeyError, TypeError):
+    except Exception:  # there is no end to what may stand there instead
         valid = False
     if not valid:
         raise ValueError(f"{path} is not of this script; choose another --checkpoint-dir")
@@ -355,15 +362,36 @@ def restore(state, parts):
         ValueError: the state is of other parts.
     """
     try:
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        for optimizer in (parts["d_optimizer"], parts["g_optimizer"]):
-            for weight, averages in optimizer.state.items():
-                # The optimizer itself would not look, and fused Adam would write beyond the end.
-                if {averages[a].shape for a in ("exp_avg", "exp_avg_sq")} != {weight.shape}:
-                    raise ValueError("an optimizer of other weights")
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        for name in ("D", "G"):
+            parts[name].load_state_dict(state[name])
+        for name in ("d_optimizer", "g_optimizer"):
+            optimizer, settings = parts[name], parts[name].state_dict()["param_groups"]
+            optimizer.load_state_dict(state[name])
+            valid = (
+                optimizer.state_dict()["param_groups"] == settings
+                and len(optimizer.state) == (len(settings[0]["params"]) if state["history"] else 0)
+                and all(fits(averages, weight) for weight, averages in optimizer.state.items())
+            )
+            if not valid:
+                raise ValueError("an optimizer of other weights")
+    except Exception as error:  # there is no end to what may stand there instead
         raise ValueError("last.pt holds other networks than its settings say") from error
+    if not all_finite(parts):
+        raise ValueError("last.pt holds weights that are no numbers")
+
+
+def fits(averages, weight):
+    """Tell whether Adam's ``averages`` have the layout of ``weight``; fused Adam does not look."""
+    return averages["step"].shape == () and all(
+        averages[name].shape == weight.shape and averages[name].is_contiguous()
+        for name in ("exp_avg", "exp_avg_sq")
+    )
+
+
+def all_finite(parts):
+    """Tell whether all weights of D and of G are numbers, neither infinite nor NaN."""
+    weights = [*parts["D"].parameters(), *parts["G"].parameters()]
+    return all(weight.isfinite().all() for weight in weights)
 
 
 def check_start(args, settings):
@@ -428,14 +456,15 @@ def build(args, device):
     sizes = {"hidden_size": args.hidden_size, "latent_size": args.latent_size}
     seed_epoch(args.seed, 0)
     try:
-        D = Discriminator(**sizes).to(device)
+        D = Discriminator(**sizes, dropout=args.dropout).to(device)
         G = Generator(**sizes).to(device)
     except (OverflowError, RuntimeError, TypeError) as error:
         raise ValueError("networks of these sizes do not fit into memory") from error
 
     # fused: one pass over the weights per update, where Adam's default makes several.
-    d_optimizer = torch.optim.Adam(D.parameters(), lr=args.lr, fused=True)
-    g_optimizer = torch.optim.Adam(G.parameters(), lr=args.lr, fused=True)
+    settings = {"lr": args.lr, "betas": (args.beta1, 0.999), "fused": True}
+    d_optimizer = torch.optim.Adam(D.parameters(), **settings)
+    g_optimizer = torch.optim.Adam(G.parameters(), **settings)
     return {"D": D, "G": G, "d_optimizer": d_optimizer, "g_optimizer": g_optimizer}
 
 
@@ -450,12 +479,6 @@ def diverged(epoch):
     return FloatingPointError(
         f"the training diverged in epoch {epoch}, which is not saved; try a smaller --lr"
     )
-
-
-def is_finite(means, parts):
-    """Tell whether all losses, and the weights after them, are still numbers."""
-    weights = [*parts["D"].parameters(), *parts["G"].parameters()]
-    return all(map(math.isfinite, means.values())) and all(w.isfinite().all() for w in weights)
 
 
 def announce(args, device, history, parts):
@@ -498,7 +521,7 @@ def train(args, images, settings, history, parts):
             means = train_epoch(
                 **parts, criterion=criterion, batches=batches, after_step=progress.update
             )
-            if not is_finite(means, parts):
+            if not (all(map(math.isfinite, means.values())) and all_finite(parts)):
                 raise diverged(epoch)
             row = {"epoch": epoch, **{name: round(mean, 6) for name, mean in means.items()}}
             save_epoch(args.checkpoint_dir, settings, [*history, row], parts)
@@ -517,17 +540,25 @@ def train_safely(args, images, settings, history, parts):
     try:
         train(args, images, settings, history, parts)
     except (KeyboardInterrupt, OSError) as cut:
-        done = len(load_state(args.checkpoint_dir)["history"])  # what is saved, to be exact
-        way_on = f"--resume goes on after epoch {done}"
+        try:
+            done = len(load_state(args.checkpoint_dir)["history"])  # what is saved, to be exact
+            way_on = f"--resume goes on after epoch {done}"
+        except (OSError, TypeError, ValueError):
+            done, way_on = len(history), f"{args.checkpoint_dir} has lost its last.pt meanwhile"
         if isinstance(cut, OSError):
             cut.strerror = f"{cut.strerror}; {way_on}"
         else:
             cut.args = (f" in epoch {done + 1}; {way_on}",)
         raise
     except RuntimeError as error:
-        if "between 0 and 1" not in str(error):  # BCELoss, of a score that is no number
-            raise
-        raise diverged(len(history) + 1) from error
+        reason = str(error)
+        # How BCELoss refuses a score that is no number: on the CPU, on a GPU
+        if "between 0 and 1" in reason or "device-side assert" in reason:
+            raise diverged(len(history) + 1) from error
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in reason:
+            hint = "the memory is too small for a step; try a smaller --hidden-size or --batch-size"
+            raise MemoryError(hint) from error
+        raise
 
 
 def main(arguments=None):
@@ -545,7 +576,8 @@ def main(arguments=None):
     images = load_mnist(args.data_dir)[0].to(device)
     if args.batch_size > len(images):
         raise ValueError(f"--batch-size {args.batch_size} is more than the {len(images)} images")
-    shaping = ["batch_size", "lr", "hidden_size", "latent_size", "seed", "matmul_precision"]
+    shaping = ["batch_size", "lr", "beta1", "dropout", "hidden_size", "latent_size", "seed"]
+    shaping += ["matmul_precision"]
     settings = {f"--{name.replace('_', '-')}": getattr(args, name) for name in shaping}
     settings["MNIST's CRC-32"] = zlib.crc32(images.cpu().numpy())
     parts = build(args, device)
@@ -553,7 +585,7 @@ def main(arguments=None):
     folder, lock_name = args.checkpoint_dir, ".train.lock"
     if not (folder / lock_name).exists():
         check_start(args, settings)  # before anything, even a lock, is put into that folder
-    with only_writer(folder, lock_name, ["last.pt", "G_*.pth", "history.csv"]):
+    with only_writer(folder, lock_name, r"last\.pt|history\.csv|G_[0-9]+\.pth"):
         history = start(args, settings, parts)
         if len(history) >= args.epochs:
             print(f"{folder} holds epochs 0 to {len(history)}: nothing is left to train.")

@@ -85,7 +85,7 @@ def call(capsys):
         assert code == exits, output + errors
         if code == 0:
             return output
-        assert errors.startswith("error: ")
+        assert errors.startswith("error: " if code in {1, 2} else "stopped")
         return the_only_line(errors)
 
     yield call_main

@@ -110,3 +110,25 @@ def test_choose_device_finds_one_by_itself():
     expected = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     assert network.choose_device("auto") == expected
     assert network.choose_device("cpu") == torch.device("cpu")
+
+
+def test_dropout_silences_hidden_units_of_d_only_while_it_trains():
+    torch.manual_seed(0)
+    D, x = Discriminator(dropout=0.5), torch.randn(4000, 784)
+    hidden = []
+    D.linear2.register_forward_pre_hook(lambda _, inputs: hidden.append(inputs[0]))
+    D.linear3.register_forward_pre_hook(lambda _, inputs: hidden.append(inputs[0]))
+    D(x)
+    for units in hidden:
+        assert 0.49 < (units == 0).float().mean() < 0.51
+    D.eval()
+    assert torch.equal(D(x), D(x))
+    assert list(D.state_dict()) == list(Discriminator().state_dict())
+
+
+def test_without_dropout_d_is_the_same_while_it_trains():
+    D, x = Discriminator(), torch.randn(5, 784)
+    state = torch.get_rng_state()
+    assert torch.equal(D(x), D(x))
+    assert torch.equal(D(x), D.eval()(x))
+    assert torch.equal(torch.get_rng_state(), state)  # not a random number is drawn

@@ -1,6 +1,7 @@
 """The picture script: which checkpoints it shows, and what is really in the pictures."""
 
 import io
+import math
 import shutil
 from types import SimpleNamespace
 
@@ -11,7 +12,15 @@ from conftest import ROOT, TEST, contents, environment, run
 from PIL import Image
 
 from MNIST_MLP_GAN_NETWORK import Generator
-from MNIST_MLP_GAN_TEST import find_checkpoints, frames_of, load_generator, rows_of
+from MNIST_MLP_GAN_TEST import (
+    average,
+    epochs_from,
+    find_checkpoints,
+    frames_of,
+    label,
+    load_generator,
+    rows_of,
+)
 
 HISTORY = "epoch,d_loss,g_loss,d_x,d_g_z\n1,1.2,0.8,0.6,0.4\n2,1.3,0.7,0.5,0.5\n"
 
@@ -251,3 +260,45 @@ def test_curves_of_an_earlier_run_are_called_so(call, folders):
     call(TEST, *folders.options)
     (folders.checkpoints / "history.csv").unlink()
     assert "MNIST_MLP_GAN_CURVES.png is of an earlier run" in call(TEST, *folders.options)
+
+
+# ---- The mean of several epochs ----
+
+
+def test_epochs_are_one_or_a_range():
+    assert list(epochs_from("7")) == [7]
+    assert list(epochs_from("0-3")) == [0, 1, 2, 3]
+    assert [label(epochs_from(text)) for text in ["7", "5-5", "151-200"]] == ["7", "5", "151-200"]
+
+
+def test_row_of_a_range_is_drawn_by_the_mean_generator(call, folders):
+    """Biases that are far from zero in two of three epochs: their mean is gray, not black."""
+    save_generator(folders.checkpoints, 1, image=-torch.ones(784) * 0.03)
+    save_generator(folders.checkpoints, 2, image=torch.zeros(784))
+    save_generator(folders.checkpoints, 3, image=torch.ones(784) * 0.12)
+    call(TEST, *folders.options, "--epochs", "1-3", 2)
+    page = picture(folders.outputs / "MNIST_MLP_GAN.png")
+    bias = 10 * (-0.03 + 0 + 0.12) / 3
+    expected = 255 * (1 - (math.tanh(bias) + 1) / 2)
+    assert np.abs(page[5:145, -145:-5] - expected).max() < 2
+    assert np.abs(page[5 * 30 : 5 * 58, -145:-5] - 127.5).max() < 2
+
+
+def test_mean_is_of_every_weight():
+    generators = [Generator(hidden_size=3, latent_size=2) for _ in range(4)]
+    weights = [[w.detach().clone() for w in G.parameters()] for G in generators]
+    for mean, *ones in zip(average(generators).parameters(), *weights, strict=True):
+        torch.testing.assert_close(mean, sum(ones) / 4)
+
+
+def test_mean_of_one_is_itself():
+    G = Generator()
+    weights = [w.detach().clone() for w in G.parameters()]
+    assert all(map(torch.equal, average([G]).parameters(), weights))
+
+
+def test_mean_of_different_sizes_is_refused(call, folders):
+    save_generator(folders.checkpoints, 0, hidden_size=4)
+    save_generator(folders.checkpoints, 1, hidden_size=5)
+    assert "different sizes" in call(TEST, *folders.options, "--epochs", "0-1", exits=2)
+    assert not folders.outputs.exists()

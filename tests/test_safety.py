@@ -49,6 +49,8 @@ def test_resuming_a_finished_run_changes_nothing(train, tmp_path):
     [
         ("--batch-size", 100, 50),
         ("--lr", 0.0002, 0.001),
+        ("--beta1", 0.9, 0.5),
+        ("--dropout", 0.0, 0.5),
         ("--hidden-size", 256, 16),
         ("--latent-size", 100, 7),
         ("--seed", 0, 3),
@@ -73,6 +75,23 @@ def test_resuming_on_other_images_is_refused(train, small_mnist, tmp_path):
     images.write_bytes(images.read_bytes()[:-1] + b"\x01")
     line = train(tmp_path / "run", "--epochs", 3, "--data-dir", other, "--resume", exits=2)
     assert "MNIST's CRC-32 is" in line
+
+
+@pytest.mark.parametrize("gone", ["the folder", "last.pt"])
+@pytest.mark.parametrize("cut", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_folder_that_vanishes_during_the_training(train, tmp_path, monkeypatch, gone, cut):
+    folder = tmp_path / "run"
+
+    def vanish(*_, **__):
+        if gone == "the folder":
+            shutil.rmtree(folder)
+        else:
+            (folder / gone).unlink()
+        raise cut
+
+    monkeypatch.setattr(MNIST_MLP_GAN_TRAIN, "train_epoch", vanish)
+    line = train(folder, exits=130 if cut is KeyboardInterrupt else 1)
+    assert "has lost its last.pt" in line
 
 
 def test_nothing_to_resume_is_refused(train, tmp_path):
@@ -132,6 +151,14 @@ def test_interrupted_overwrite_is_completed_by_the_next_start(
     train(mixed, *options)
     train(fresh)
     assert results(mixed) == results(fresh)
+
+
+@pytest.mark.parametrize("name", ["last.pt", "history.csv", "G_1.pth"])
+def test_dangling_link_is_not_replaced(train, tmp_path, name):
+    """What it points to may lie on a disk that is not there at the moment."""
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere" / name)
+    assert "last.pt" in train(tmp_path, exits=2)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize("name", ["G_200.pth", "G_1.pth", "history.csv"])
@@ -284,13 +311,14 @@ def test_leftovers_of_a_killed_save_are_removed(train, call, tmp_path):
     outputs.mkdir()
     leftovers = [checkpoints / f"{name}.unfinished" for name in ["last.pt", "G_7.pth"]]
     leftovers.append(outputs / "MNIST_MLP_GAN_CURVES.png.unfinished")
-    for path in [*leftovers, checkpoints / "my.unfinished", outputs / "my.unfinished"]:
+    mine = [checkpoints / "my.unfinished", checkpoints / "G_mine.pth.unfinished"]
+    mine.append(outputs / "MNIST_MLP_GAN_mine.png.unfinished")
+    for path in leftovers + mine:
         path.write_bytes(b"half")
     train(checkpoints, "--resume")
     call(TEST, "--checkpoint-dir", checkpoints, "--output-dir", outputs)
     assert not any(path.exists() for path in leftovers)
-    assert (checkpoints / "my.unfinished").exists()
-    assert (outputs / "my.unfinished").exists()
+    assert all(path.exists() for path in mine)
 
 
 # ---- One writer ----
@@ -352,14 +380,27 @@ def test_stopped_by_a_signal_says_where_resume_goes_on(small_mnist, train, tmp_p
 
 
 @pytest.mark.parametrize("script", [TRAIN, TEST])
-@pytest.mark.parametrize("seconds", [0.3, 1])
-def test_ctrl_c_during_the_imports(script, seconds, tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_during_the_imports(script, number, code, tmp_path):
     process = start(script, "--checkpoint-dir", tmp_path)
-    time.sleep(seconds)
+    time.sleep(0.6)
+    process.send_signal(number)
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == code
+    assert not list(tmp_path.iterdir())
+
+
+def test_stopped_after_the_last_line(tmp_path):
+    """While Python shuts down, the work is done: a signal must not make it look otherwise."""
+    torch.save(Generator(hidden_size=2).state_dict(), tmp_path / "G_0.pth")
+    options = ["--checkpoint-dir", tmp_path, "--output-dir", tmp_path / "outputs"]
+    process = start(TEST, *options)
+    while "No curves" not in process.stdout.readline():
+        assert process.poll() is None
+    time.sleep(0.005)
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, output + errors
-    assert "Traceback" not in errors
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 0
 
 
 def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -443,6 +484,15 @@ def test_output_that_cannot_be_written(small_mnist, tmp_path, target):
     assert line.startswith("error: standard output could not be written: ")
 
 
+def test_path_that_cannot_be_printed(small_mnist, tmp_path):
+    """A name in another encoding than the terminal's is printed with escapes."""
+    folder = tmp_path / "caf\N{LATIN SMALL LETTER E WITH ACUTE}"
+    environ = os.environ | {"PYTHONIOENCODING": "ascii:strict"}
+    options = ["--epochs", 1, "--data-dir", small_mnist, "--checkpoint-dir", folder]
+    assert "caf\\xe9" in run(TRAIN, *options, env=environ)
+    assert "G_1.pth" in contents(folder)
+
+
 # ---- Divergence ----
 
 
@@ -486,6 +536,8 @@ NOT_COUNTS = ["0", "-1", "nan", "inf", "1.5", "two", ""]
         ("--hidden-size", NOT_COUNTS),
         ("--latent-size", NOT_COUNTS),
         ("--lr", ["0", "-1", "nan", "inf", "-inf", "fast"]),
+        ("--beta1", ["1", "-0.1", "nan", "inf", "much"]),
+        ("--dropout", ["1", "-0.1", "nan", "inf", "much"]),
         ("--seed", ["-1", "nan", "inf", "one", "9" * 5000]),
         ("--matmul-precision", ["low", "0"]),
         ("--device", ["nonsense", "cuda:99", "-1", "meta", ""]),
@@ -502,7 +554,10 @@ def test_bad_options_of_training(train, tmp_path, option, values):
 @pytest.mark.parametrize(
     ("option", "values"),
     [
-        ("--epochs", ["-1", "nan", "inf", "two", "1.5", "3", "9" * 30]),
+        (
+            "--epochs",
+            ["-1", "nan", "inf", "two", "1.5", "3", "9" * 30, "2-1", "1-", "0-3", "1-2-3"],
+        ),
         ("--seed", ["-1", "nan", "inf", "one"]),
         ("--device", ["nonsense", "cuda:99"]),
         ("--nonsense", ["1"]),
@@ -545,6 +600,17 @@ def test_batch_larger_than_the_set(train, tmp_path):
     train(tmp_path / "new", "--batch-size", 250)
 
 
+@pytest.mark.parametrize(
+    "error", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), torch.OutOfMemoryError()]
+)
+def test_memory_that_ends_during_the_training(train, tmp_path, monkeypatch, error):
+    def out_of_memory(*_, **__):
+        raise error
+
+    monkeypatch.setattr(MNIST_MLP_GAN_TRAIN, "train_epoch", out_of_memory)
+    assert "--hidden-size" in train(tmp_path, exits=1)
+
+
 def test_giant_networks(train, tmp_path):
     for size in [10**9, 10**30]:
         assert "memory" in train(tmp_path / "new", "--hidden-size", size, exits=2)
@@ -561,19 +627,34 @@ def unwritable_folder(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("kind", ["a file", "below a file", "unwritable"])
+@pytest.mark.parametrize("kind", ["a file", "below a file", "unwritable", "too long a name"])
 def test_folders_that_cannot_be_written_to(call, train, small_mnist, tmp_path, kind):
     (tmp_path / "file").write_bytes(b"mine")
     folder = {
         "a file": tmp_path / "file",
         "below a file": tmp_path / "file" / "folder",
         "unwritable": unwritable_folder(tmp_path) / "folder",
+        "too long a name": tmp_path / ("n" * 300),
     }[kind]
     assert str(folder) in train(folder, exits=2)
     torch.save(Generator().state_dict(), tmp_path / "G_0.pth")
     options = ["--checkpoint-dir", tmp_path, "--output-dir", folder]
     assert str(folder) in call(TEST, *options, exits=2)
     assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", ["last.pt", ".train.lock"])
+def test_pipe_in_place_of_a_file_is_not_waited_for(train, tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    assert name in train(tmp_path, exits=2)
+
+
+@pytest.mark.parametrize("name", ["G_0.pth", "history.csv", ".test.lock"])
+def test_pipe_in_place_of_a_checkpoint_is_not_waited_for(call, tmp_path, name):
+    torch.save(Generator().state_dict(), tmp_path / "G_1.pth")
+    os.mkfifo(tmp_path / name)
+    options = ["--checkpoint-dir", tmp_path, "--output-dir", tmp_path]
+    assert name in call(TEST, *options, exits=2)
 
 
 # MNIST
@@ -607,7 +688,7 @@ def test_mnist_that_is_not_there(train, tmp_path, offline, kind):
         data_dir.write_bytes(b"mine")
         said = str(data_dir)
     elif kind == "empty":
-        data_dir.mkdir()
+        raw.mkdir(parents=True)
     elif kind == "damaged archive":
         shutil.copytree(ROOT / "data" / "MNIST" / "raw", raw)
         for path in raw.glob("*-ubyte"):
@@ -615,8 +696,9 @@ def test_mnist_that_is_not_there(train, tmp_path, offline, kind):
         archive = raw / "train-images-idx3-ubyte.gz"
         archive.write_bytes(archive.read_bytes()[:-9])
     elif kind == "unwritable":
-        data_dir = unwritable_folder(tmp_path)
-        said = str(data_dir)
+        raw.parent.mkdir(parents=True)
+        raw.symlink_to(unwritable_folder(tmp_path))
+        said = str(raw)
     line = train(tmp_path / "new", "--data-dir", data_dir, exits=2)
     assert said in line
     assert not (tmp_path / "new").exists()
@@ -683,6 +765,8 @@ def bad_checkpoints(intruded):
             G | {"linear2.weight": torch.ones(256, 255)}, path
         ),
         "NaN": lambda path: torch.save(G | {"linear3.bias": torch.full((784,), np.nan)}, path),
+        "complex": lambda path: torch.save({k: w.to(torch.cfloat) for k, w in G.items()}, path),
+        "no units": lambda path: torch.save(Generator(hidden_size=0).state_dict(), path),
         "more layers": lambda path: torch.save(G | {"linear4.bias": torch.ones(1)}, path),
     }
 
@@ -722,6 +806,51 @@ def test_state_of_other_networks_is_refused(train, tmp_path, part):
     before = contents(tmp_path / "one")
     assert "last.pt" in train(tmp_path / "one", "--epochs", 3, "--resume", exits=2)
     assert contents(tmp_path / "one") == before
+
+
+def crafted_states():
+    """Functions that change a good state where only malice or another program would, by name."""
+
+    def group(**changes):
+        return lambda state: state["d_optimizer"]["param_groups"][0].update(changes)
+
+    def averages(**changes):
+        return lambda state: state["g_optimizer"]["state"][0].update(changes)
+
+    def top(**changes):
+        return lambda state: state.update(changes)
+
+    row = {"epoch": 1, "d_loss": 1, "g_loss": 1, "d_x": 1, "d_g_z": 1}
+    return {
+        "another learning rate": group(lr=0.5),
+        "no learning rate": group(lr="x"),
+        "another algorithm": group(amsgrad=True),
+        "no betas": lambda state: state["d_optimizer"]["param_groups"][0].pop("betas"),
+        "one number for all": averages(exp_avg=torch.zeros(1, 1).expand(256, 100)),
+        "other layout": averages(exp_avg_sq=torch.zeros(100, 256).t()),
+        "many steps": averages(step=torch.zeros(7)),
+        "no averages": lambda state: state["g_optimizer"].update(state={}),
+        "NaN in D": lambda state: state["D"]["linear3.bias"].fill_(float("nan")),
+        "settings of tensors": lambda state: state["settings"].update({"--lr": torch.zeros(3)}),
+        "no settings": top(settings=3),
+        "a tensor of epochs": top(history=torch.zeros(3, 5)),
+        "a loss too large": top(history=[row | {"d_loss": 10**400}, row | {"epoch": 2}]),
+        "a column more": top(history=[row | {"more": 1}, row | {"epoch": 2, "more": 1}]),
+        "epochs out of order": top(history=[row | {"epoch": 2}, row]),
+        "nothing replaced": top(replaced=None),
+    }
+
+
+@pytest.mark.parametrize("kind", crafted_states())
+def test_crafted_state_is_refused(train, tmp_path, kind):
+    train(tmp_path)
+    state = load_file(tmp_path / "last.pt")
+    crafted_states()[kind](state)
+    torch.save(state, tmp_path / "last.pt")
+    before = contents(tmp_path)
+    line = train(tmp_path, "--epochs", 3, "--resume", exits=2)
+    assert "last.pt" in line or "--lr" in line
+    assert contents(tmp_path) == before
 
 
 def test_no_folder_and_no_checkpoints(call, tmp_path):

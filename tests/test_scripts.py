@@ -35,9 +35,10 @@ def test_importing_does_nothing(tmp_path):
 def test_help_names_every_option_and_its_default(script):
     text = " ".join(run(script, "--help").split())
     options = {
-        TRAIN: "--epochs --batch-size --lr --hidden-size --latent-size --seed --device "
-        "--matmul-precision --data-dir --checkpoint-dir --resume --overwrite",
-        TEST: "--checkpoint-dir --output-dir --epochs --fresh-latents --seed --device",
+        TRAIN: "--epochs --batch-size --lr --beta1 --dropout --hidden-size --latent-size --seed "
+        "--device --matmul-precision --data-dir --checkpoint-dir --resume --overwrite",
+        TEST: "--checkpoint-dir --output-dir --epochs --score --data-dir "
+        "--fresh-latents --seed --device",
     }
     for option in options[script].split():
         assert option in text

@@ -10,7 +10,9 @@ from torch import nn
 
 from MNIST_MLP_GAN_NETWORK import Discriminator, Generator
 from MNIST_MLP_GAN_TRAIN import (
+    build,
     load_mnist,
+    parse_arguments,
     shuffled_batches,
     train_discriminator,
     train_epoch,
@@ -220,3 +222,33 @@ def test_epoch_means_weigh_every_image_alike():
         d_g_z += fake.flatten().tolist()
     expected = {"d_loss": d_losses, "g_loss": g_losses, "d_x": d_x, "d_g_z": d_g_z}
     assert means == pytest.approx({k: math.fsum(v) / 5 for k, v in expected.items()}, rel=1e-5)
+
+
+# ---- What the options build ----
+
+
+def test_options_reach_the_networks_and_the_optimizers():
+    options = [
+        "--lr",
+        "0.003",
+        "--beta1",
+        "0.4",
+        "--dropout",
+        "0.3",
+        "--hidden-size",
+        "7",
+        "--latent-size",
+        "5",
+    ]
+    parts = build(parse_arguments(options), torch.device("cpu"))
+    for name in ["d_optimizer", "g_optimizer"]:
+        group = parts[name].param_groups[0]
+        assert (group["lr"], group["betas"]) == (0.003, (0.4, 0.999))
+    assert parts["D"].dropout.p == 0.3
+    assert parts["G"].linear1.weight.shape == (7, 5)
+
+
+def test_defaults_are_the_lessons():
+    parts = build(parse_arguments([]), torch.device("cpu"))
+    group = parts["d_optimizer"].param_groups[0]
+    assert (group["lr"], group["betas"], parts["D"].dropout.p) == (0.0002, (0.9, 0.999), 0)
