@@ -283,10 +283,8 @@ def run_script(main):
             *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP),
             *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY),
         }
-        code = 2 if of_the_path else 1
-        line = (
-            f"error: {name} could not be {'used' if of_the_path else 'written'}: {error.strerror}"
-        )
+        code, verb = (2, "used") if of_the_path else (1, "written")
+        line = f"error: {name} could not be {verb}: {error.strerror or error}"
         if not error.filename and sys.stdout:  # lest Python try once more when it exits
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     print(" ".join(line.split()), file=sys.stderr)
