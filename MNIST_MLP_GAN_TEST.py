@@ -439,8 +439,8 @@ def balance(digits, real_digits):
 
     Returns:
         shares: list of ten, they add up to 1.
-        kl: the Kullback-Leibler divergence of the real shares from them, in nats. 0 is the balance
-            of the real set; drawing one digit only gives about ln 10 = 2.3.
+        kl: their Kullback-Leibler divergence from the real shares, sum(share * log(share / real)),
+            in nats. 0 is the balance of the real set; one digit only gives about ln 10 = 2.3.
     """
     shares, real = (torch.bincount(d, minlength=10) / len(d) for d in (digits, real_digits))
     kl = (torch.special.xlogy(shares, shares) - torch.special.xlogy(shares, real)).sum()
