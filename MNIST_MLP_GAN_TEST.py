@@ -571,7 +571,7 @@ def draw_neighbours(samples, neighbours, epoch):
     Args:
         samples: (25, 1, 28, 28), in [0, 1].
         neighbours: likewise.
-        epoch: of which epoch, or epochs, the samples are.
+        epoch: of which epoch, or epochs, the samples are: "200" or "151-200".
 
     Returns:
         bytes: a PNG.
@@ -586,7 +586,8 @@ def draw_neighbours(samples, neighbours, epoch):
     axes = figure.add_axes((0, 0, 1, height / (height + title_height)))
     axes.imshow(page, interpolation="none")
     axes.axis("off")
-    title = f"black: samples at epoch {epoch}; blue: the training image nearest to each"
+    epochs = f"epochs {epoch}" if "-" in epoch else f"epoch {epoch}"
+    title = f"black: samples at {epochs}; blue: the training image nearest to each"
     figure.text(
         0.5, 1 - title_height / 2 / (height + title_height), title, ha="center", va="center"
     )

@@ -195,7 +195,9 @@ def start_child(monkeypatch):
     context.set_forkserver_preload(["MNIST_MLP_GAN_TRAIN", "test_safety"])
 
     def start_train(*options):
-        child = context.Process(target=train_in_child, args=(list(map(str, options)),))
+        arguments = list(map(str, options))
+        # daemon: it ends with the tests, however they end
+        child = context.Process(target=train_in_child, args=(arguments,), daemon=True)
         child.start()
         return child
 
