@@ -269,6 +269,8 @@ def run_script(main):
     try:
         on_signals(stop)
         main()
+        if sys.stdout:
+            sys.stdout.flush()  # here, where a failure is one line, and not when Python exits
         on_signals(signal.SIG_IGN)  # what is left to do takes no decision any more
         return
     except KeyboardInterrupt as stopped:
@@ -285,7 +287,5 @@ def run_script(main):
         }
         code, verb = (2, "used") if of_the_path else (1, "written")
         line = f"error: {name} could not be {verb}: {error.strerror or error}"
-        if not error.filename and sys.stdout:  # lest Python try once more when it exits
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     print(" ".join(line.split()), file=sys.stderr)
     sys.exit(code)

@@ -482,6 +482,20 @@ def test_output_that_cannot_be_written(small_mnist, tmp_path, target):
     assert line.startswith("error: standard output could not be written: ")
 
 
+def test_last_line_that_cannot_be_written():
+    program = "from MNIST_MLP_GAN_NETWORK import run_script; run_script(lambda: print('done'))"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert the_only_line(done.stderr).startswith("error: standard output could not be written")
+
+
 def test_path_that_cannot_be_printed(small_mnist, tmp_path):
     """A name in another encoding than the terminal's is printed with escapes."""
     folder = tmp_path / "caf\N{LATIN SMALL LETTER E WITH ACUTE}"
