@@ -86,6 +86,15 @@ def test_sigma_is_the_likeliest(small_real):
     assert found == pytest.approx(widths[int(np.argmax(means))], rel=0.01)
 
 
+def test_sigma_is_the_likeliest_where_windows_overlap():
+    """Where many samples have a part in each image, the way to the best width has many steps."""
+    samples, images = torch.randn(30, 5), torch.randn(500, 5)
+    widths = np.geomspace(0.1, 2, 400)
+    means = [log_likelihoods(images, samples, width).mean().item() for width in widths]
+    found = choose_sigma(images, samples)
+    assert found == pytest.approx(widths[int(np.argmax(means))], rel=0.01)
+
+
 def test_sigma_has_a_floor_where_every_image_is_a_sample():
     images = torch.rand(5, 784)
     assert choose_sigma(images, images) == pytest.approx(0.01, abs=0.01)
@@ -176,7 +185,7 @@ def scored(call, small_mnist, tmp_path):
     return call_score
 
 
-def test_score_prints_and_writes_the_table(scored):
+def test_score_prints_and_writes_the_table(scored, small_real):
     run = scored()
     content = contents(run.outputs)
     rows = list(csv.DictReader(io.StringIO(content["MNIST_MLP_GAN_SCORES.csv"].decode())))
@@ -190,6 +199,8 @@ def test_score_prints_and_writes_the_table(scored):
     assert float(rows[2]["distance"]) < float(rows[3]["distance"]) / 2
     assert [rows[5]["log_likelihood"], rows[5]["standard_error"]] == ["225", "2"]
     assert rows[4]["distance"] == ""
+    training = score_likelihood(small_real.train[:208], small_real)  # all but the validation images
+    assert float(rows[4]["log_likelihood"]) == pytest.approx(training["log_likelihood"], abs=1e-3)
 
     table = [line for line in run.printed.splitlines() if line.startswith("|")]
     assert len(table) == 8
@@ -219,6 +230,10 @@ def test_neighbours_show_the_sample_and_the_training_image(scored):
     assert np.array_equal(sample.sum(axis=2) < 100, expected)  # black
     blue = (neighbour[..., 2] > neighbour[..., 0].astype(int) + 60) & expected
     assert blue.sum() > 0.9 * expected.sum()
+    # The sample is black and white only; its neighbour has the grays of the real image.
+    digit = np.frombuffer(first_images(1), dtype=np.uint8).reshape(28, 28) / 255
+    shades = 255 * (1 - np.kron(digit, np.ones((3, 3))) * (1 - 0.12))
+    assert np.abs(neighbour[..., 0] - shades).max() < 3
 
 
 def test_without_score_there_is_no_table(call, tmp_path):
