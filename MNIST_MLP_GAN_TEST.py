@@ -427,6 +427,9 @@ def nearest(images, others, after_chunk=int):
 
     ``after_chunk(count)`` is called after every ``count`` images.
     """
+    # Pixels that all the others leave blank add the same to every distance: a tenth less to do.
+    used = (others != 0).any(dim=0)
+    images, others = images[:, used], others[:, used]
     found = []
     for chunk in images.split(500):
         found.append(closeness(chunk, others).argmax(dim=1))
