@@ -169,17 +169,21 @@ def average(generators):
     The game has its players circle around where they should meet; the mean is nearer to it than
     any point of the circle. Yazici et al. 2019, https://arxiv.org/abs/1806.04498.
 
+    Args:
+        generators: iterable; only two are held at a time.
+
     Raises:
         ValueError: they are of different sizes.
     """
-    G, weights = generators[0], [G.state_dict() for G in generators]
-    try:
-        G.load_state_dict(
-            {name: torch.stack([w[name] for w in weights]).mean(0) for name in weights[0]}
-        )
-    except RuntimeError as error:
-        raise ValueError("--epochs: Generators of different sizes have no mean") from error
-    return G
+    for count, G in enumerate(generators, start=1):
+        weights = G.state_dict()
+        if count == 1:
+            mean_G, means = G, weights
+        for name, mean in means.items():
+            if weights[name].shape != mean.shape:
+                raise ValueError("--epochs: Generators of different sizes have no mean")
+            mean += (weights[name] - mean) / count
+    return mean_G
 
 
 # ---- Which epochs to show ----
@@ -227,7 +231,7 @@ def sample(paths, count, draw_z, device):
     Returns:
         (count, 1, 28, 28), in [0, 1].
     """
-    G = average([load_generator(path, device) for path in paths])
+    G = average(load_generator(path, device) for path in paths)
     z = draw_z(count, G.latent_size).to(device)
     with torch.no_grad():
         fake_images = G(z)
@@ -431,7 +435,7 @@ def nearest(images, others, after_chunk=int):
     used = (others != 0).any(dim=0)
     images, others = images[:, used], others[:, used]
     found = []
-    for chunk in images.split(500):
+    for chunk in images.split(250):
         found.append(closeness(chunk, others).argmax(dim=1))
         after_chunk(len(chunk))
     return torch.cat(found)
@@ -460,7 +464,7 @@ def load_real(data_dir, device):
     test, _ = load_mnist(data_dir, train=False)
     if min(len(train), len(test)) < 100:
         raise ValueError(f"--score needs 100 training and 100 test images; {data_dir} has fewer")
-    train, test = (images.to(device).float() / 255 for images in (train, test))
+    train, test = (images.to(device).float().div_(255) for images in (train, test))
     validation = train[-(len(train) // 6) :]  # MNIST's last 10,000 training images
     return SimpleNamespace(
         train=train,
