@@ -585,7 +585,7 @@ def draw_neighbours(samples, neighbours, epoch):
     """
     blue = torch.tensor([0.12, 0.35, 0.75]).view(1, 3, 1, 1)
     pairs = torch.cat([1 - samples.expand(-1, 3, -1, -1), 1 - neighbours * (1 - blue)], dim=3)
-    page = make_grid(pairs, nrow=COLUMNS, padding=5, pad_value=1).permute(1, 2, 0).numpy()
+    page = make_grid(pairs, nrow=COLUMNS, padding=14, pad_value=1).permute(1, 2, 0).numpy()
     height, width, _ = page.shape
     title_height, scale, dpi = 16, 3, 100
     size = (width * scale / dpi, (height + title_height) * scale / dpi)

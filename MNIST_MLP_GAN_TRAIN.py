@@ -300,7 +300,8 @@ def save_epoch(checkpoint_dir, settings, history, parts, replaced=0):
         settings: dict, what shapes a run.
         history: list of dicts, a row per epoch.
         parts: dict of all that has a ``state_dict()``: both networks, both optimizers.
-        replaced: epochs of an older run, whose Generators after epoch n go.
+        replaced: how many epochs the run had that this one overwrites; of its Generators, those
+            after epoch n go now, or, if that is interrupted, with the next start.
 
     Raises:
         OSError: a file could not be written; what the folder held before is whole.
@@ -365,11 +366,11 @@ def restore(state, parts):
         for name in ("D", "G"):
             parts[name].load_state_dict(state[name])
         for name in ("d_optimizer", "g_optimizer"):
-            optimizer, settings = parts[name], parts[name].state_dict()["param_groups"]
+            optimizer, groups = parts[name], parts[name].state_dict()["param_groups"]
             optimizer.load_state_dict(state[name])
             valid = (
-                optimizer.state_dict()["param_groups"] == settings
-                and len(optimizer.state) == (len(settings[0]["params"]) if state["history"] else 0)
+                optimizer.state_dict()["param_groups"] == groups
+                and len(optimizer.state) == (len(groups[0]["params"]) if state["history"] else 0)
                 and all(fits(averages, weight) for weight, averages in optimizer.state.items())
             )
             if not valid:
@@ -584,7 +585,7 @@ def main(arguments=None):
 
     folder, lock_name = args.checkpoint_dir, ".train.lock"
     if not (folder / lock_name).exists():
-        check_start(args, settings)  # before anything, even a lock, is put into that folder
+        check_start(args, settings)  # a refused start leaves nothing in the folder, not even a lock
     with only_writer(folder, lock_name, r"last\.pt|history\.csv|G_[0-9]+\.pth"):
         history = start(args, settings, parts)
         if len(history) >= args.epochs:

@@ -224,10 +224,10 @@ def test_score_is_the_same_for_the_same_seed(scored, tmp_path):
 
 def test_neighbours_show_the_sample_and_the_training_image(scored):
     picture = Image.open(scored().outputs / "MNIST_MLP_GAN_NEIGHBOURS.png").convert("RGB")
-    page = np.array(picture)[-3 * (5 * 33 + 5) :]
+    page = np.array(picture)[-3 * (5 * 42 + 14) :]
     ink = np.frombuffer(first_images(1), dtype=np.uint8).reshape(28, 28) > 127
     expected = np.kron(ink, np.ones((3, 3))) > 0
-    sample, neighbour = page[15 : 15 + 84, 15 : 15 + 84], page[15 : 15 + 84, 99 : 99 + 84]
+    sample, neighbour = page[42 : 42 + 84, 42 : 42 + 84], page[42 : 42 + 84, 126 : 126 + 84]
     assert np.array_equal(sample.sum(axis=2) < 100, expected)  # black
     blue = (neighbour[..., 2] > neighbour[..., 0].astype(int) + 60) & expected
     assert blue.sum() > 0.9 * expected.sum()
