@@ -435,7 +435,7 @@ def nearest(images, others, after_chunk=int):
     used = (others != 0).any(dim=0)
     images, others = images[:, used], others[:, used]
     found = []
-    for chunk in images.split(250):
+    for chunk in images.split(400):
         found.append(closeness(chunk, others).argmax(dim=1))
         after_chunk(len(chunk))
     return torch.cat(found)

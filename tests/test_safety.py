@@ -218,28 +218,31 @@ def check_whole(folder):
 
 
 def test_killed_at_random_moments_and_resumed(start_child, small_mnist, tmp_path):
-    """At least 25 kills; the end result is that of an undisturbed run."""
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    options = ["--epochs", 40, "--data-dir", small_mnist, "--checkpoint-dir"]
+    """25 kills, in as many runs as that takes; each ends as an undisturbed run does."""
+    whole = tmp_path / "whole"
+    options = ["--epochs", 20, "--data-dir", small_mnist, "--checkpoint-dir"]
     child = start_child(*options, whole)
     child.join()
     assert child.exitcode == 0
 
-    moments, kills = random.Random(0), 0
-    while True:
-        resume = ["--resume"] if (cut / "last.pt").exists() else []
-        child = start_child(*options, cut, *resume)
-        child.join(moments.uniform(0, 0.4) if kills < 25 else None)
-        if child.exitcode is not None:
-            assert child.exitcode == 0
-            break
-        child.kill()
-        child.join()
-        kills += 1
-        if cut.exists():
-            check_whole(cut)
-    assert kills >= 20
-    assert results(cut) == results(whole)
+    moments, kills, runs = random.Random(0), 0, 0
+    while kills < 25:
+        cut, finished = tmp_path / f"cut {runs}", False
+        while not finished:
+            resume = ["--resume"] if (cut / "last.pt").exists() else []
+            child = start_child(*options, cut, *resume)
+            child.join(moments.uniform(0, 0.3) if kills < 25 else None)
+            finished = child.exitcode is not None
+            if finished:
+                assert child.exitcode == 0
+            else:
+                child.kill()
+                child.join()
+                kills += 1
+                if cut.exists():
+                    check_whole(cut)
+        assert results(cut) == results(whole)
+        runs += 1
 
 
 def test_killed_in_any_first_moment_a_plain_start_goes_on(start_child, small_mnist, tmp_path):
@@ -778,7 +781,7 @@ def bad_checkpoints(intruded):
         ),
         "NaN": lambda path: torch.save(G | {"linear3.bias": torch.full((784,), np.nan)}, path),
         "complex": lambda path: torch.save({k: w.to(torch.cfloat) for k, w in G.items()}, path),
-        "no units": lambda path: torch.save(Generator(hidden_size=0).state_dict(), path),
+        "no units": lambda path: torch.save({k: w[:0] for k, w in G.items()}, path),
         "more layers": lambda path: torch.save(G | {"linear4.bias": torch.ones(1)}, path),
     }
 
