@@ -9,7 +9,9 @@ multilayer perceptrons (MLPs) on MNIST's 28x28 digits, as in the original paper:
 
 import argparse
 import contextlib
+import csv
 import errno
+import io
 import math
 import os
 import platform
@@ -167,17 +169,27 @@ def load_file(path, device="cpu"):
         if not path.is_file():  # a folder, or a pipe that would be waited for
             raise FileNotFoundError(errno.ENOENT, "no such file")
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch.load would not notice a flipped bit in a weight
+            if archive.testzip():  # torch.load would not notice a flipped bit in a weight
+                raise ValueError("a checksum does not fit")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            content = None if damaged else torch.load(path, map_location=device, weights_only=True)
+            content = torch.load(path, map_location=device, weights_only=True)
+        if not isinstance(content, dict):
+            raise ValueError("no dict")
+        return content
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # there is no end to what a damaged file can raise
         raise ValueError(f"{path} is damaged or not a checkpoint; move it away") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is damaged or not a checkpoint; move it away")
-    return content
+
+
+def as_csv(columns, rows):
+    """Return ``rows``, dicts of column to value, as the bytes of a CSV file with a header."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return table.getvalue().encode()
 
 
 def write_file(path, content):

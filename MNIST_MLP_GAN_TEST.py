@@ -44,6 +44,7 @@ from tqdm import tqdm
 from MNIST_MLP_GAN_NETWORK import (
     Generator,
     OneLineParser,
+    as_csv,
     choose_device,
     denorm,
     find_generators,
@@ -163,6 +164,11 @@ def load_generator(path, device):
     return G.eval()
 
 
+def titled(name):
+    """Return a ``label`` with its noun: "epoch 7" or "epochs 151-200"."""
+    return f"epochs {name}" if "-" in name else f"epoch {name}"
+
+
 def average(generators):
     """Return a Generator whose weights are the means of the weights of ``generators``.
 
@@ -225,13 +231,8 @@ def latents(seed, fresh):
     return draw_z
 
 
-def sample(paths, count, draw_z, device):
-    """Return ``count`` images by the mean of the Generators at ``paths``, mostly of one.
-
-    Returns:
-        (count, 1, 28, 28), in [0, 1].
-    """
-    G = average(load_generator(path, device) for path in paths)
+def sample(G, count, draw_z, device):
+    """Return ``count`` images by ``G``, which is on ``device``: (count, 1, 28, 28), in [0, 1]."""
     z = draw_z(count, G.latent_size).to(device)
     with torch.no_grad():
         fake_images = G(z)
@@ -266,7 +267,7 @@ def draw_grid(samples):
     axes.axis("off")
     for row, name in enumerate(samples):
         middle = (row + 0.5) * height / len(samples)
-        text = f"epochs\n{name}" if "-" in name else f"epoch\n{name}"
+        text = titled(name).replace(" ", "\n")
         axes.text(-label_width / 2, middle, text, ha="center", va="center", size=13)
     return saved(figure)
 
@@ -508,11 +509,11 @@ def score_digits(images, real, after_chunk=int):
     return row | {"kl": kl, "distance": distance}, neighbours
 
 
-def score_epochs(paths, real, draw_z, device):
+def score_epochs(generators, real, draw_z, device):
     """Score a run's checkpoints, and what to compare them with.
 
     Args:
-        paths: dict of the epoch, or epochs, to a list of paths of G_<epoch>.pth.
+        generators: dict of the epoch, or epochs, to the Generator, on ``device``.
         real: what ``load_real`` returns.
         draw_z: what ``latents`` returns.
         device: where to compute.
@@ -522,10 +523,10 @@ def score_epochs(paths, real, draw_z, device):
         samples, neighbours: the last epoch's first 25 and theirs, (25, 1, 28, 28) in [0, 1].
     """
     rows = []
-    total = len(paths) * SAMPLES + len(real.test)
+    total = len(generators) * SAMPLES + len(real.test)
     with tqdm(total=total, desc="scoring", unit=" images", leave=False, disable=None) as progress:
-        for epoch, its_paths in paths.items():
-            samples = sample(its_paths, SAMPLES, draw_z, device).flatten(start_dim=1).to(device)
+        for epoch, G in generators.items():
+            samples = sample(G, SAMPLES, draw_z, device).flatten(start_dim=1).to(device)
             row, neighbours = score_digits(samples, real, progress.update)
             rows.append({"epoch": epoch, **score_likelihood(samples, real), **row})
         shown = [i[: ROWS * COLUMNS].reshape(-1, 1, 28, 28).cpu() for i in (samples, neighbours)]
@@ -539,14 +540,9 @@ def score_epochs(paths, real, draw_z, device):
     return rows, *shown
 
 
-def format_csv(rows):
-    """Return ``rows``, from ``score_epochs``, as the bytes of a CSV file."""
-    table = io.StringIO()
-    writer = csv.DictWriter(table, score_columns, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()})
-    return table.getvalue().encode()
+def rounded(row):
+    """Return a row of ``score_epochs`` with the digits that mean something."""
+    return {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}
 
 
 def format_table(rows):
@@ -593,8 +589,7 @@ def draw_neighbours(samples, neighbours, epoch):
     axes = figure.add_axes((0, 0, 1, height / (height + title_height)))
     axes.imshow(page, interpolation="none")
     axes.axis("off")
-    epochs = f"epochs {epoch}" if "-" in epoch else f"epoch {epoch}"
-    title = f"black: samples at {epochs}; blue: the training image nearest to each"
+    title = f"black: samples at {titled(epoch)}; blue: the training image nearest to each"
     figure.text(
         0.5, 1 - title_height / 2 / (height + title_height), title, ha="center", va="center"
     )
@@ -613,16 +608,16 @@ def main(arguments=None):
     checkpoints = find_checkpoints(args.checkpoint_dir, getattr(args, "epochs", ()))
     epochs = list(checkpoints)
     rows = getattr(args, "epochs", [range(epoch, epoch + 1) for epoch in rows_of(epochs)])
-    rows = {label(row): [checkpoints[epoch] for epoch in row] for row in rows}
-    frames = {str(epoch): [checkpoints[epoch]] for epoch in frames_of(epochs)}
     history_path = args.checkpoint_dir / "history.csv"
     history = read_history(history_path) if os.path.lexists(history_path) else None
     real = load_real(args.data_dir, device) if args.score else None
 
     # All that can be wrong with a checkpoint is found before the first picture is replaced.
+    rows = {label(r): average(load_generator(checkpoints[e], device) for e in r) for r in rows}
+    frames = {str(e): load_generator(checkpoints[e], device) for e in frames_of(epochs)}
     draw_z = latents(args.seed, args.fresh_latents)
-    grid = {e: sample(paths, COLUMNS, draw_z, device) for e, paths in rows.items()}
-    animation = {e: sample(paths, ROWS * COLUMNS, draw_z, device) for e, paths in frames.items()}
+    grid = {name: sample(G, COLUMNS, draw_z, device) for name, G in rows.items()}
+    animation = {name: sample(G, ROWS * COLUMNS, draw_z, device) for name, G in frames.items()}
 
     def write(name, content):
         write_file(args.output_dir / name, content)
@@ -643,7 +638,7 @@ def main(arguments=None):
         if args.score:
             table, *pairs = score_epochs(rows, real, draw_z, device)
             write("MNIST_MLP_GAN_NEIGHBOURS.png", draw_neighbours(*pairs, list(rows)[-1]))
-            write("MNIST_MLP_GAN_SCORES.csv", format_csv(table))
+            write("MNIST_MLP_GAN_SCORES.csv", as_csv(score_columns, map(rounded, table)))
             print(format_table(table))
 
 

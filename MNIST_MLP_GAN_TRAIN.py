@@ -14,7 +14,6 @@ the pictures.
 """
 
 import argparse
-import csv
 import gzip
 import io
 import math
@@ -44,6 +43,7 @@ from MNIST_MLP_GAN_NETWORK import (
     Discriminator,
     Generator,
     OneLineParser,
+    as_csv,
     choose_device,
     find_generators,
     hidden_size,
@@ -300,28 +300,21 @@ def save_epoch(checkpoint_dir, settings, history, parts, replaced=0):
         settings: dict, what shapes a run.
         history: list of dicts, a row per epoch.
         parts: dict of all that has a ``state_dict()``: both networks, both optimizers.
-        replaced: how many epochs the run had that this one overwrites; of its Generators, those
-            after epoch n go now, or, if that is interrupted, with the next start.
+        replaced: how many epochs the run had that this one overwrites, while Generators of it may
+            lie in the folder.
 
     Raises:
         OSError: a file could not be written; what the folder held before is whole.
     """
     # On the CPU, so that a plain torch.load works on machines without this one's device.
     G_weights = {name: weight.cpu() for name, weight in parts["G"].state_dict().items()}
-    table = io.StringIO()
-    writer = csv.DictWriter(table, history_columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
     state = {name: part.state_dict() for name, part in parts.items()}
     state |= {"settings": settings, "history": history, "replaced": replaced}
 
     # last.pt first: whatever an interruption leaves undone here, --resume does from it.
     write_file(checkpoint_dir / "last.pt", serialized(state))
-    for epoch, path in find_generators(checkpoint_dir).items():
-        if len(history) < epoch <= replaced:
-            path.unlink()
     write_file(checkpoint_dir / f"G_{len(history)}.pth", serialized(G_weights))
-    write_file(checkpoint_dir / "history.csv", table.getvalue().encode())
+    write_file(checkpoint_dir / "history.csv", as_csv(history_columns, history))
 
 
 def load_state(checkpoint_dir):
@@ -440,6 +433,10 @@ def start(args, settings, parts):
     history = state["history"] if args.resume else []
     replaced = max(len(state["history"]), state["replaced"])
     save_epoch(args.checkpoint_dir, settings, history, parts, replaced)
+    # Should this be interrupted, the next start finds ``replaced`` in last.pt and goes on with it.
+    for epoch, path in find_generators(args.checkpoint_dir).items():
+        if len(history) < epoch <= replaced:
+            path.unlink()
     return history
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TEST, contents, environment, run
+from conftest import ROOT, TEST, contents, environment, run, save_generator
 from PIL import Image
 
 from MNIST_MLP_GAN_NETWORK import Generator
@@ -23,17 +23,6 @@ from MNIST_MLP_GAN_TEST import (
 )
 
 HISTORY = "epoch,d_loss,g_loss,d_x,d_g_z\n1,1.2,0.8,0.6,0.4\n2,1.3,0.7,0.5,0.5\n"
-
-
-def save_generator(folder, epoch, image=None, **sizes):
-    """Save a Generator as G_<epoch>.pth; given ``image`` (784 values), it draws that from any z."""
-    G = Generator(**sizes)
-    if image is not None:
-        with torch.no_grad():
-            G.linear3.weight.zero_()
-            G.linear3.bias.copy_(image * 10)  # tanh(10) is 1 to eight digits
-    folder.mkdir(exist_ok=True)
-    torch.save(G.state_dict(), folder / f"G_{epoch}.pth")
 
 
 def picture(path):

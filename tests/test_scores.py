@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TEST, contents, first_images, first_labels
+from conftest import ROOT, TEST, contents, first_images, first_labels, save_generator
 from PIL import Image
 
 from MNIST_MLP_GAN_NETWORK import Generator
@@ -159,24 +159,14 @@ def test_images_show_the_digit_of_their_neighbour(small_real):
 # ---- The command ----
 
 
-def constant_generator(image):
-    """The state_dict of a Generator that draws ``image``, (784,) in [0, 1], from any z."""
-    G = Generator(hidden_size=2, latent_size=2)
-    with torch.no_grad():
-        G.linear3.weight.zero_()
-        G.linear3.bias.copy_((image * 2 - 1) * 10)
-    return G.state_dict()
-
-
 @pytest.fixture
 def scored(call, small_mnist, tmp_path):
     """Score a folder of checkpoints: G_2.pth draws the first training image, a 5, only."""
     checkpoints = tmp_path / "checkpoints"
-    checkpoints.mkdir()
     for epoch in range(2):
-        torch.save(Generator().state_dict(), checkpoints / f"G_{epoch}.pth")
+        save_generator(checkpoints, epoch)
     first = torch.frombuffer(bytearray(first_images(1)), dtype=torch.uint8) / 255
-    torch.save(constant_generator(first.round()), checkpoints / "G_2.pth")
+    save_generator(checkpoints, 2, image=first.round() * 2 - 1, hidden_size=2, latent_size=2)
 
     def call_score(*options, outputs=tmp_path / "outputs", **kwargs):
         folders = ["--checkpoint-dir", checkpoints, "--output-dir", outputs]
