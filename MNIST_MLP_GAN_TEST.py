@@ -2,7 +2,8 @@
 
     python MNIST_MLP_GAN_TEST.py
 
-reads the G_<epoch>.pth and the history.csv of checkpoints/ and leaves in outputs/:
+("Test" is this lesson's word for inference: D has done its work, and G draws.) It reads the
+G_<epoch>.pth and the history.csv of checkpoints/ and leaves in outputs/:
 
     MNIST_MLP_GAN.png           five samples at each of five epochs
     MNIST_MLP_GAN.gif           25 samples from the first epoch to the last
@@ -13,320 +14,243 @@ becomes a digit. Nothing is picked by hand; another --seed shows other samples.
 
     python MNIST_MLP_GAN_TEST.py --score
 
-also measures how good the digits of the grid's epochs are, prints the table, and leaves
+also measures how good the digits of the grid's rows are, prints the table, and leaves
 
-    MNIST_MLP_GAN_SCORES.csv        the table
+    MNIST_MLP_GAN_SCORES.csv        the table, with more columns
     MNIST_MLP_GAN_NEIGHBOURS.png    samples beside the training images nearest to them
 """
 
 import argparse
 import csv
-import io
 import math
-import os
+import pickle
 import re
-import signal
+import sys
 from pathlib import Path
-from types import SimpleNamespace
-
-if __name__ == "__main__":
-    # The imports below take seconds. Until run_script() knows better, Ctrl-C is no error either.
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda number, _: os._exit(128 + number))
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
+from torch.optim.swa_utils import AveragedModel
+from torchvision.datasets import MNIST
+from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 from tqdm import tqdm
 
-from MNIST_MLP_GAN_NETWORK import (
-    Generator,
-    OneLineParser,
-    as_csv,
-    choose_device,
-    denorm,
-    find_generators,
-    history_columns,
-    load_file,
-    number,
-    only_writer,
-    run_script,
-    write_file,
-)
-from MNIST_MLP_GAN_TRAIN import load_mnist
+from MNIST_MLP_GAN_NETWORK import Generator, denorm
 
 HERE = Path(__file__).resolve().parent
 ROWS = COLUMNS = 5
-FRAMES = 50  # of the animation, at most
-SAMPLES = 10_000  # of each epoch that is scored, as in the paper
+SCORED_SAMPLES = 10_000  # of each row, as in the paper
 
 
 # ---- Options ----
 
 
-def epochs_from(text):
+def parse_arguments(arguments=None):
+    """Return the options of the command line, or of the list ``arguments``.
+
+    Raises:
+        SystemExit: an option is unknown, or out of its range.
+    """
+    parser = argparse.ArgumentParser(
+        description="Make the pictures of a training run from its checkpoints.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--checkpoint-dir", type=Path, default=HERE / "checkpoints", help="where G_<epoch>.pth are")
+    add("--output-dir", type=Path, default=HERE / "outputs", help="where the pictures go")
+    add(
+        "--epochs",
+        type=epoch_range,
+        nargs="+",
+        metavar="E",
+        help="rows of the grid, if not five, evenly spread. 151-200 is one row: the Generator "
+        "whose weights are the means of those epochs'",
+    )
+    add("--score", action="store_true", help="measure how good the rows are; the README says how")
+    add("--data-dir", type=Path, default=HERE / "data", help="where MNIST is, for --score")
+    add("--fresh-latents", action="store_true", help="draw new z for every row and frame")
+    add("--seed", type=int, default=0, help="same seed, same z")
+    add("--device", type=choose_device, default="auto", help="cpu, cuda, mps, ...")
+    args = parser.parse_args(arguments)
+    if not 0 <= args.seed < 2**64:
+        parser.error("--seed must be at least 0 and below 2**64")
+    return args
+
+
+def epoch_range(text):
     """Return the epochs that ``text`` names, a range: "7" is one, "151-200" fifty.
 
     Raises:
         ArgumentTypeError: it names none.
     """
-    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text)
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
     epochs = range(int(match[1]), int(match[2] or match[1]) + 1) if match else ()
     if not epochs:
         raise argparse.ArgumentTypeError(f"{text!r} is no epoch, as 7, nor epochs, as 151-200")
     return epochs
 
 
-def parse_arguments(arguments=None):
-    """Return the options of the command line (or of the list ``arguments``).
+def choose_device(name):
+    """Return the ``torch.device`` called ``name``; "auto" is the accelerator if there is one.
 
     Raises:
-        ValueError: an option is unknown, or its value makes no sense.
+        ArgumentTypeError: there is no such device on this machine.
     """
-    parser = OneLineParser(
-        description="Make the pictures of a training run from its checkpoints.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    from_zero = number(int, "from 0 up", lambda n: n >= 0)
-    add("--checkpoint-dir", type=Path, default=HERE / "checkpoints", help="where G_<epoch>.pth are")
-    add("--output-dir", type=Path, default=HERE / "outputs", help="where the pictures go")
-    add(
-        "--epochs",
-        type=epochs_from,
-        nargs="+",
-        metavar="E",
-        default=argparse.SUPPRESS,
-        help="rows of the grid; unless given, five, evenly spread. 151-200 is one row: the "
-        "Generator whose weights are the means of those epochs'",
-    )
-    add(
-        "--score",
-        action="store_true",
-        help="measure the rows of the grid too: the log-likelihood of MNIST's test images under "
-        "a Gaussian Parzen window over 10,000 samples, which ranks runs of this lesson but says "
-        "little about how samples look; the share of each digit; how close samples come to "
-        "training images. See the README",
-    )
-    add("--data-dir", type=Path, default=HERE / "data", help="where MNIST is, for --score")
-    add("--fresh-latents", action="store_true", help="draw new z for every row and frame")
-    add("--seed", type=from_zero, default=0, help="same seed, same z")
-    add("--device", default="auto", help="cpu, cuda, mps, ...; auto: the accelerator, else cpu")
-    return parser.parse_args(arguments)
+    if name == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        torch.zeros(1, device=name).item()  # the name alone proves nothing: put a number there
+    except Exception as error:  # each kind of device has its own way to say that it is not there
+        reason = str(error).splitlines()[0]
+        raise argparse.ArgumentTypeError(f"no {name!r} here, try cpu ({reason})") from error
+    return torch.device(name)
 
 
 # ---- Checkpoints ----
 
 
-def find_checkpoints(checkpoint_dir, wanted=()):
-    """Return dict of epoch to path of every G_<epoch>.pth in ``checkpoint_dir``, by epoch.
+def find_checkpoints(folder):
+    """Return dict of epoch to path of every G_<epoch>.pth in ``folder``, by epoch.
 
     Raises:
-        ValueError: there is none, or not one of each epoch of the ``wanted`` ranges.
+        SystemExit: there is none.
     """
-    checkpoints = find_generators(checkpoint_dir)
-    if not checkpoints:
-        raise ValueError(f"no G_<epoch>.pth in {checkpoint_dir}; run MNIST_MLP_GAN_TRAIN.py first")
-    if missing := [label(r) for r in wanted if any(epoch not in checkpoints for epoch in r)]:
-        saved, last = list(checkpoints), max(checkpoints)
-        whole = saved == list(range(saved[0], last + 1))
-        saved = f"{saved[0]} to {last}" if whole else ", ".join(map(str, saved))
-        raise ValueError(
-            f"--epochs: {checkpoint_dir} has no checkpoint of {', '.join(missing)}, only of {saved}"
-        )
-    return checkpoints
-
-
-def label(epochs):
-    """Return how a range of epochs is named: "7" or "151-200"."""
-    return str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]}-{epochs[-1]}"
+    paths = {path.stem[2:]: path for path in folder.glob("G_*.pth")}
+    paths = {int(epoch): path for epoch, path in paths.items() if epoch.isdecimal()}
+    if not paths:
+        sys.exit(f"error: no G_<epoch>.pth in {folder}; run MNIST_MLP_GAN_TRAIN.py first")
+    return dict(sorted(paths.items()))  # by number: by name, G_10 would come before G_2
 
 
 def load_generator(path, device):
     """Return the Generator saved at ``path``, its layer sizes read from its weights.
 
     Raises:
-        ValueError: the file cannot be read, or holds no Generator of 28x28 images.
+        SystemExit: the file is damaged, or holds something else.
     """
-    weights = load_file(path, device)
     try:
+        weights = torch.load(path, map_location=device, weights_only=True)
         hidden_size, latent_size = weights["linear1.weight"].shape
-        if not all(weight.is_floating_point() and weight.numel() for weight in weights.values()):
-            raise ValueError("no weights of a network")
         G = Generator(hidden_size=hidden_size, latent_size=latent_size).to(device)
         G.load_state_dict(weights)
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds no Generator of this lesson") from error
-    if not all(weight.isfinite().all() for weight in G.parameters()):
-        raise ValueError(f"{path} holds weights that are no numbers: its training diverged")
-    return G.eval()
+    except (EOFError, LookupError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())
+        sys.exit(f"error: {path} is damaged, or no Generator of this lesson: {reason}")
+    return G
 
 
-def titled(name):
-    """Return a ``label`` with its noun: "epoch 7" or "epochs 151-200"."""
-    return f"epochs {name}" if "-" in name else f"epoch {name}"
-
-
-def average(generators):
-    """Return a Generator whose weights are the means of the weights of ``generators``.
+def load_row(epochs, checkpoints, device):
+    """Return the Generator whose weights are the means of those of ``epochs``, one or several.
 
     The game has its players circle around where they should meet; the mean is nearer to it than
     any point of the circle. Yazici et al. 2019, https://arxiv.org/abs/1806.04498.
 
-    Args:
-        generators: iterable; only two are held at a time.
-
     Raises:
-        ValueError: they are of different sizes.
+        SystemExit: an epoch has no checkpoint, or a damaged one.
     """
-    for count, G in enumerate(generators, start=1):
-        weights = G.state_dict()
-        if count == 1:
-            mean_G, means = G, weights
-        for name, mean in means.items():
-            if weights[name].shape != mean.shape:
-                raise ValueError("--epochs: Generators of different sizes have no mean")
-            mean += (weights[name] - mean) / count
-    return mean_G
+    if missing := [epoch for epoch in epochs if epoch not in checkpoints]:
+        sys.exit(f"error: no checkpoint of epoch {missing[0]}; the last is of {max(checkpoints)}")
+    mean = AveragedModel(load_generator(checkpoints[epochs[0]], device))
+    for epoch in epochs:
+        mean.update_parameters(load_generator(checkpoints[epoch], device))
+    return mean.module
 
 
-# ---- Which epochs to show ----
-
-
-def rows_of(epochs):
-    """Choose at most five of ``epochs``, evenly spread from the first to the last."""
-    places = np.linspace(0, len(epochs) - 1, min(ROWS, len(epochs)))
+def spread(epochs, count):
+    """Choose at most ``count`` of ``epochs``, evenly spread from the first to the last."""
+    places = np.linspace(0, len(epochs) - 1, min(count, len(epochs)))
     return [epochs[round(place)] for place in places]
 
 
-def frames_of(epochs):
-    """Choose at most 50 of ``epochs``: all early ones, where most changes, then ever fewer."""
-    if len(epochs) <= FRAMES:
-        return epochs
-    # Early points fall on the same epoch once rounded: take as many points as fill the frames.
-    choices = (np.geomspace(1, len(epochs), points) for points in range(FRAMES, 5 * FRAMES))
-    choices = (np.unique(choice.round().astype(int) - 1) for choice in choices)
-    return [epochs[place] for place in max((c for c in choices if len(c) <= FRAMES), key=len)]
+def title(epochs):
+    """Return the name of a row: "epoch 7" or "epochs 151-200"."""
+    return f"epochs {epochs[0]}-{epochs[-1]}" if len(epochs) > 1 else f"epoch {epochs[0]}"
 
 
-# ---- Samples ----
+# ---- Inference ----
 
 
-def latents(seed, fresh):
-    """Return a function ``draw_z(count, latent_size)`` that draws z, (count, latent_size).
+def sample(G, count, noise):
+    """Return ``count`` images by ``G``, (count, 784) in [0, 1], from z that ``noise`` draws.
 
-    It draws the same z at every call, or with ``fresh`` a new one. It draws on the CPU, where the
-    same seed gives the same z whatever device G is on.
+    ``noise`` is a ``torch.Generator`` on the CPU, where the same seed gives the same z whatever
+    device G is on.
     """
-    seed %= 2**64  # any integer will do
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw_z(count, latent_size):
-        if not fresh:
-            generator.manual_seed(seed)
-        return torch.randn(count, latent_size, generator=generator)
-
-    return draw_z
-
-
-def sample(G, count, draw_z, device):
-    """Return ``count`` images by ``G``, which is on ``device``: (count, 1, 28, 28), in [0, 1]."""
-    z = draw_z(count, G.latent_size).to(device)
+    z = torch.randn(count, G.latent_size, generator=noise).to(G.linear1.weight.device)
     with torch.no_grad():
         fake_images = G(z)
-    return denorm(fake_images).reshape(-1, 1, 28, 28).cpu()
-
-
-def tiled(images):
-    """Lay ``images``, (N, 1, 28, 28), out in rows of five: a NumPy array, (height, width)."""
-    return make_grid(images, nrow=COLUMNS, padding=1)[0].numpy()
+    return denorm(fake_images).cpu()
 
 
 # ---- Pictures ----
 
 
+def lay_out(images, scale, padding=1, left=0, top=0):
+    """Return a white page with ``images`` in rows of five, enlarged, and with room for words.
+
+    Args:
+        images: (N, channels, height, width) in [0, 1], 1 is paper.
+        scale: dots of the page for a pixel, across and down.
+        padding: pixels between images, and around them.
+        left: dots left free at the left of the images.
+        top: dots left free above them.
+    """
+    tiles = to_pil_image(make_grid(images, nrow=COLUMNS, padding=padding, pad_value=1))
+    tiles = tiles.resize((tiles.width * scale, tiles.height * scale), Image.Resampling.NEAREST)
+    page = Image.new("RGB", (left + tiles.width, top + tiles.height), "white")
+    page.paste(tiles, (left, top))
+    return page
+
+
+def write(page, center, words, size):
+    """Write ``words`` on ``page``, centered there, so many dots high."""
+    font = ImageFont.load_default(size)
+    ImageDraw.Draw(page).text(center, words, "black", font, anchor="mm", align="center")
+
+
+def paper(images):
+    """Turn ``images``, (N, 784), 1 is ink, into black ink on paper: (N, 1, 28, 28), 1 is paper."""
+    return 1 - images.reshape(-1, 1, 28, 28)
+
+
 def draw_grid(samples):
-    """Draw the grid: a row per epoch, black ink on white, the epoch at its left.
-
-    Args:
-        samples: dict of the epoch, or epochs, to images, (5, 1, 28, 28) in [0, 1].
-
-    Returns:
-        bytes: a PNG.
-    """
-    page = tiled(torch.cat(list(samples.values())))
-    height, width = page.shape
-    label_width, scale, dpi = 16, 5, 100  # a pixel of a digit is exactly scale x scale dots
-
-    figure = Figure(figsize=((label_width + width) * scale / dpi, height * scale / dpi), dpi=dpi)
-    left = label_width / (label_width + width)
-    axes = figure.add_axes((left, 0, 1 - left, 1))
-    axes.imshow(page, cmap="gray_r", vmin=0, vmax=1, interpolation="none")
-    axes.axis("off")
+    """Draw the grid: a row for each of ``samples``, a dict of title to images, (5, 784)."""
+    scale, left = 5, 80
+    page = lay_out(paper(torch.cat(list(samples.values()))), scale, left=left)
     for row, name in enumerate(samples):
-        middle = (row + 0.5) * height / len(samples)
-        text = titled(name).replace(" ", "\n")
-        axes.text(-label_width / 2, middle, text, ha="center", va="center", size=13)
-    return saved(figure)
+        middle = (row * 29 + 15) * scale  # 28 pixels and a line between images
+        write(page, (left / 2, middle), name.replace(" ", "\n"), size=18)
+    return page
 
 
-def draw_animation(samples):
-    """Draw the animation: a frame of 25 samples per epoch, endless, two seconds on the last.
+def draw_frame(name, images):
+    """Draw a frame of the animation: 25 ``images``, (25, 784), under their title ``name``."""
+    grays = (paper(images) * 15).round() / 15  # 16 do for digits of 28 pixels, and halve the file
+    page = lay_out(grays, scale=3, top=36).convert("L")
+    write(page, (page.width / 2, 18), name, size=20)
+    return page
+
+
+def draw_neighbours(name, samples, neighbours):
+    """Draw 25 ``samples`` in black, each beside the training image nearest to it in blue.
+
+    As the last column of Figure 2 in Goodfellow et al. 2014 does, to show what was memorised.
 
     Args:
-        samples: dict of the epoch to images, (25, 1, 28, 28) in [0, 1].
-
-    Returns:
-        bytes: a GIF.
+        name: title of the row that the samples are of.
+        samples: (25, 784), in [0, 1].
+        neighbours: likewise.
     """
-    scale, title_height = 3, 36
-    font = ImageFont.load_default(size=20)
-    frames = []
-    for epoch, images in samples.items():
-        # 16 grays do for digits of 28 pixels, and halve the file.
-        ink = Image.fromarray(((1 - tiled(images)) * 15).round().astype(np.uint8) * 17)
-        ink = ink.resize((ink.width * scale, ink.height * scale), Image.Resampling.NEAREST)
-        frame = Image.new("L", (ink.width, ink.height + title_height), color=255)
-        frame.paste(ink, (0, title_height))
-        title = (frame.width / 2, title_height / 2)
-        ImageDraw.Draw(frame).text(title, f"epoch {epoch}", fill=0, font=font, anchor="mm")
-        frames.append(frame)
-
-    milliseconds = [150] * (len(frames) - 1) + [2000]
-    gif = io.BytesIO()
-    frames[0].save(
-        gif, "GIF", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0
-    )
-    return gif.getvalue()
-
-
-def read_history(path):
-    """Return the columns of a history.csv: dict of name to list of floats, or None without epochs.
-
-    Raises:
-        ValueError: it cannot be read, or is no history of a training run.
-    """
-    try:
-        if not path.is_file():  # a folder, or a pipe that would be waited for
-            raise ValueError("no file")
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = list(reader)
-        history = {name: [float(row[name]) for row in rows] for name in history_columns}
-        complete = history["epoch"] == list(range(1, len(rows) + 1))
-        if reader.fieldnames != history_columns or not complete:
-            raise ValueError("columns or rows are missing")
-        if not np.isfinite(list(history.values())).all():
-            raise ValueError("a value is no number")
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except (csv.Error, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} is damaged; move it away to make the other pictures without it"
-        ) from error
-    return history if rows else None
+    blue = torch.tensor([0.12, 0.35, 0.75]).view(3, 1, 1)
+    black, white = paper(samples).expand(-1, 3, -1, -1), paper(neighbours)
+    pairs = torch.cat([black, white + (1 - white) * blue], dim=3)
+    page = lay_out(pairs, scale=3, padding=14, top=30)
+    words = f"black: samples of {name}; blue: the training image nearest to each"
+    write(page, (page.width / 2, 38), words, size=20)
+    return page
 
 
 def draw_curves(history):
@@ -336,49 +260,49 @@ def draw_curves(history):
     d_loss = 2 ln 2 and g_loss = ln 2 (Goodfellow et al. 2014, section 4.1).
 
     Args:
-        history: dict of column name to list of floats, as ``read_history`` returns it.
-
-    Returns:
-        bytes: a PNG.
+        history: list of dicts, the rows of a history.csv.
     """
-    epochs = history["epoch"]
-    line = "-" if len(epochs) > 1 else "o"  # a line through one point would not be seen
     figure = Figure(figsize=(10, 4.2), dpi=100, layout="constrained")
     losses, scores = figure.subplots(1, 2)
+    curves = [
+        (losses, "d_loss", "d_loss", "tab:blue"),
+        (losses, "g_loss", "g_loss", "tab:orange"),
+        (scores, "d_x", "D(x)", "tab:blue"),
+        (scores, "d_g_z", "D(G(z))", "tab:orange"),
+    ]
+    epochs = [row["epoch"] for row in history]
+    line = "-" if len(epochs) > 1 else "o"  # a line through one point would not be seen
+    for axes, column, label, color in curves:
+        axes.plot(epochs, [row[column] for row in history], line, color=color, label=label)
 
-    losses.plot(epochs, history["d_loss"], line, color="tab:blue", label="d_loss")
-    losses.plot(epochs, history["g_loss"], line, color="tab:orange", label="g_loss")
-    losses.axhline(
-        2 * np.log(2), color="tab:blue", linestyle=":", label="d_loss at the equilibrium: 2 ln 2"
-    )
-    losses.axhline(
-        np.log(2), color="tab:orange", linestyle=":", label="g_loss at the equilibrium: ln 2"
-    )
+    losses.axhline(2 * math.log(2), color="tab:blue", ls=":", label="d_loss at equilibrium: 2 ln 2")
+    losses.axhline(math.log(2), color="tab:orange", ls=":", label="g_loss at equilibrium: ln 2")
     losses.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
-
-    scores.plot(epochs, history["d_x"], line, color="tab:blue", label="D(x)")
-    scores.plot(epochs, history["d_g_z"], line, color="tab:orange", label="D(G(z))")
-    scores.axhline(0.5, color="gray", linestyle=":", label="both at the equilibrium: 0.5")
+    scores.axhline(0.5, color="gray", ls=":", label="both at equilibrium: 0.5")
     scores.set(xlabel="epoch", ylabel="D's mean score", ylim=(0, 1))
-
     for axes in (losses, scores):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
-    return saved(figure)
+    return figure
 
 
-def saved(figure):
-    """Return ``figure`` as the bytes of a PNG."""
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    return png.getvalue()
+def read_history(path):
+    """Return the rows of a history.csv, dicts of column to number; none where there is no file.
+
+    Raises:
+        SystemExit: a value in it is no number.
+    """
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="") as file:
+            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    except (TypeError, ValueError) as error:
+        sys.exit(f"error: {path} is damaged ({error}); move it away")
 
 
 # ---- Scores: how good are the digits? ----
-
-score_columns = ["epoch", "log_likelihood", "standard_error", "sigma", "kl"]
-score_columns += [*(f"share_{digit}" for digit in range(10)), "distance"]
 
 
 def closeness(images, others):
@@ -427,54 +351,6 @@ def choose_sigma(validation, samples):
     return sigma
 
 
-def nearest(images, others, after_chunk=int):
-    """Return for each of ``images`` which of ``others`` is nearest, by Euclidean distance: (N,).
-
-    ``after_chunk(count)`` is called after every ``count`` images.
-    """
-    # Pixels that all the others leave blank add the same to every distance: a tenth less to do.
-    used = (others != 0).any(dim=0)
-    images, others = images[:, used], others[:, used]
-    found = []
-    for chunk in images.split(400):
-        found.append(closeness(chunk, others).argmax(dim=1))
-        after_chunk(len(chunk))
-    return torch.cat(found)
-
-
-def balance(digits, real_digits):
-    """Return the share of each of the ten ``digits``, and how far they are from the real shares.
-
-    Returns:
-        shares: list of ten, they add up to 1.
-        kl: their Kullback-Leibler divergence from the real shares, sum(share * log(share / real)),
-            in nats. 0 is the balance of the real set; one digit only gives about ln 10 = 2.3.
-    """
-    shares, real = (torch.bincount(d, minlength=10) / len(d) for d in (digits, real_digits))
-    kl = (torch.special.xlogy(shares, shares) - torch.special.xlogy(shares, real)).sum()
-    return shares.tolist(), kl.item()
-
-
-def load_real(data_dir, device):
-    """Return what samples are measured by: MNIST, its pixels in [0, 1].
-
-    Raises:
-        ValueError: MNIST cannot be read, or has too few images.
-    """
-    train, digits = load_mnist(data_dir)
-    test, _ = load_mnist(data_dir, train=False)
-    if min(len(train), len(test)) < 100:
-        raise ValueError(f"--score needs 100 training and 100 test images; {data_dir} has fewer")
-    train, test = (images.to(device).float().div_(255) for images in (train, test))
-    validation = train[-(len(train) // 6) :]  # MNIST's last 10,000 training images
-    return SimpleNamespace(
-        train=train,
-        digits=digits.to(device),
-        test=test,
-        validation=validation[:: max(1, len(validation) // 500)],  # enough to choose a width
-    )
-
-
 def score_likelihood(samples, real):
     """Return how likely MNIST's test images are under ``samples``, (N, 784) in [0, 1].
 
@@ -482,8 +358,8 @@ def score_likelihood(samples, real):
         dict: "log_likelihood", the mean of the test images, in nats, its "standard_error", and the
         "sigma" of the Parzen window.
     """
-    sigma = choose_sigma(real.validation, samples)
-    likelihoods = log_likelihoods(real.test, samples, sigma)
+    sigma = choose_sigma(real["validation"], samples)
+    likelihoods = log_likelihoods(real["test"], samples, sigma)
     return {
         "log_likelihood": likelihoods.mean().item(),
         "standard_error": likelihoods.std().item() / math.sqrt(len(likelihoods)),
@@ -491,156 +367,173 @@ def score_likelihood(samples, real):
     }
 
 
-def score_digits(images, real, after_chunk=int):
+def nearest(images, others):
+    """Return for each of ``images`` which of ``others`` is nearest, by Euclidean distance: (N,)."""
+    # Pixels that all the others leave blank add the same to every distance: a tenth less to do.
+    used = (others != 0).any(dim=0)
+    images, others = images[:, used], others[:, used]
+    return torch.cat([closeness(chunk, others).argmax(dim=1) for chunk in images.split(400)])
+
+
+def score_digits(images, real):
     """Return which digits ``images``, (N, 784) in [0, 1], show, and how new they are.
 
     An image shows the digit that the training image nearest to it shows.
 
     Returns:
-        row: dict, "kl" and "share_0" to "share_9" as ``balance`` returns them, and "distance", the
-            mean Euclidean distance from an image to the nearest training image.
+        row: dict, "share_0" to "share_9"; "kl", the Kullback-Leibler divergence of these shares
+            from the real ones, sum(share * log(share / real)), in nats; and "distance", the mean
+            Euclidean distance from an image to the nearest training image.
         neighbours: (N, 784), those training images.
     """
-    found = nearest(images, real.train, after_chunk)
-    neighbours = real.train[found]
-    shares, kl = balance(real.digits[found], real.digits)
+    found = nearest(images, real["train"])
+    neighbours = real["train"][found]
+    shares, real_shares = (
+        torch.bincount(digits, minlength=10) / len(digits)
+        for digits in (real["digits"][found], real["digits"])
+    )
+    # xlogy: 0 log 0 is 0
+    kl = (torch.special.xlogy(shares, shares) - torch.special.xlogy(shares, real_shares)).sum()
     distance = torch.linalg.vector_norm(images - neighbours, dim=1).mean().item()
-    row = {f"share_{digit}": share for digit, share in enumerate(shares)}
-    return row | {"kl": kl, "distance": distance}, neighbours
+    by_digit = {f"share_{digit}": share for digit, share in enumerate(shares.tolist())}
+    return {"kl": kl.item(), **by_digit, "distance": distance}, neighbours
 
 
-def score_epochs(generators, real, draw_z, device):
-    """Score a run's checkpoints, and what to compare them with.
+def load_real(data_dir, device):
+    """Return what samples are measured by: MNIST, on ``device``.
+
+    Returns:
+        dict: images, (N, 784) in [0, 1]: "train"; "test"; "others", the first 10,000 of "train",
+        and "validation", 500 of its last 10,000. And "digits", the labels of "train".
+
+    Raises:
+        SystemExit: torchvision can neither read nor download them.
+    """
+    try:
+        sets = [MNIST(data_dir, train=True, download=True), MNIST(data_dir, train=False)]
+    except Exception as error:  # a damaged file can lead torchvision to any
+        raw = data_dir / "MNIST" / "raw"
+        sys.exit(f"error: no MNIST ({error!r}); leave only the project's four .gz files in {raw}")
+    train, test = (each.data.flatten(start_dim=1).to(device).float().div_(255) for each in sets)
+    validation = train[-(len(train) // 6) :]
+    return {
+        "train": train,
+        "digits": sets[0].targets.to(device),
+        "test": test,
+        "others": train[: min(SCORED_SAMPLES, len(train) * 5 // 6)],
+        "validation": validation[:: max(1, len(validation) // 500)],
+    }
+
+
+def score_rows(rows, real):
+    """Score the rows of the grid, and what to compare them with.
 
     Args:
-        generators: dict of the epoch, or epochs, to the Generator, on ``device``.
+        rows: dict of title to samples, (10000, 784) in [0, 1].
         real: what ``load_real`` returns.
-        draw_z: what ``latents`` returns.
-        device: where to compute.
 
     Returns:
-        rows: list of dicts, a row per epoch, then test images, training images, and the paper.
-        samples, neighbours: the last epoch's first 25 and theirs, (25, 1, 28, 28) in [0, 1].
+        scores: list of dicts, one for each row, then test images, training images, and the paper.
+        neighbours: the training images nearest to the last row's samples, (10000, 784).
     """
-    rows = []
-    total = len(generators) * SAMPLES + len(real.test)
-    with tqdm(total=total, desc="scoring", unit=" images", leave=False, disable=None) as progress:
-        for epoch, G in generators.items():
-            samples = sample(G, SAMPLES, draw_z, device).flatten(start_dim=1).to(device)
-            row, neighbours = score_digits(samples, real, progress.update)
-            rows.append({"epoch": epoch, **score_likelihood(samples, real), **row})
-        shown = [i[: ROWS * COLUMNS].reshape(-1, 1, 28, 28).cpu() for i in (samples, neighbours)]
-
-        row, _ = score_digits(real.test, real, progress.update)
-        rows.append({"epoch": "test images", **row})
-        others = real.train[: min(SAMPLES, len(real.train) * 5 // 6)]  # not the validation images
-        rows.append({"epoch": "training images", **score_likelihood(others, real)})
+    scores = []
+    for name, samples in tqdm(rows.items(), desc="scoring", unit="row", leave=False, disable=None):
+        images = samples.to(real["train"].device)
+        digits, neighbours = score_digits(images, real)
+        scores.append({"epoch": name.split()[1], **score_likelihood(images, real), **digits})
+    scores.append({"epoch": "test images", **score_digits(real["test"], real)[0]})
+    scores.append({"epoch": "training images", **score_likelihood(real["others"], real)})
     # Table 1 of Goodfellow et al. 2014
-    rows.append({"epoch": "the paper's GAN", "log_likelihood": 225, "standard_error": 2})
-    return rows, *shown
+    scores.append({"epoch": "the paper's GAN", "log_likelihood": 225, "standard_error": 2})
+    return scores, neighbours
 
 
-def rounded(row):
-    """Return a row of ``score_epochs`` with the digits that mean something."""
-    return {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}
+def save_scores(path, scores):
+    """Save ``scores``, from ``score_rows``, as a CSV file, rounded to six decimals."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, scores[0], lineterminator="\n")
+        writer.writeheader()
+        for row in scores:
+            writer.writerow({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()})
 
 
-def format_table(rows):
-    """Return ``rows``, from ``score_epochs``, as a table in Markdown that a terminal shows too."""
-    cells = [["epoch", "log-likelihood", "sigma", "KL", *"0123456789", "distance"]]
-    for row in rows:
-        likelihood = (
-            "{log_likelihood:.1f} ± {standard_error:.1f}" if "log_likelihood" in row else ""
-        )
-        formats = ["{epoch}", likelihood, "{sigma:.3f}" if "sigma" in row else ""]
-        if "kl" in row:
-            formats += ["{kl:.3f}", *(f"{{share_{d}:.0%}}" for d in range(10)), "{distance:.2f}"]
-        cells.append(
-            [text.format(**row) for text in formats] + [""] * (len(cells[0]) - len(formats))
-        )
+def format_table(scores):
+    """Return the columns of ``scores`` that say most, as a table in Markdown."""
+    formats = {
+        "epoch": ("epoch", "{}"),
+        "log-likelihood": ("log_likelihood", "{:.1f}"),
+        "±": ("standard_error", "{:.1f}"),
+        "KL": ("kl", "{:.3f}"),
+        "1s": ("share_1", "{:.0%}"),
+        "distance": ("distance", "{:.2f}"),
+    }
+    cells = [[*formats], ["---:"] * len(formats)]
+    for row in scores:
+        cells.append([f.format(row[key]) if key in row else "" for key, f in formats.values()])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    cells.insert(1, ["-" * (width - 1) + ":" for width in widths])  # aligned to the right
-    return "\n".join(
-        f"| {' | '.join(text.rjust(w) for text, w in zip(line, widths, strict=True))} |"
-        for line in cells
-    )
+    lines = ([c.rjust(w) for c, w in zip(line, widths, strict=True)] for line in cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def draw_neighbours(samples, neighbours, epoch):
-    """Draw samples in black, each beside the training image nearest to it in blue.
-
-    As the last column of Figure 2 in Goodfellow et al. 2014 does, to show what was memorised.
-
-    Args:
-        samples: (25, 1, 28, 28), in [0, 1].
-        neighbours: likewise.
-        epoch: of which epoch, or epochs, the samples are: "200" or "151-200".
-
-    Returns:
-        bytes: a PNG.
-    """
-    blue = torch.tensor([0.12, 0.35, 0.75]).view(1, 3, 1, 1)
-    pairs = torch.cat([1 - samples.expand(-1, 3, -1, -1), 1 - neighbours * (1 - blue)], dim=3)
-    page = make_grid(pairs, nrow=COLUMNS, padding=14, pad_value=1).permute(1, 2, 0).numpy()
-    height, width, _ = page.shape
-    title_height, scale, dpi = 16, 3, 100
-    size = (width * scale / dpi, (height + title_height) * scale / dpi)
-    figure = Figure(figsize=size, dpi=dpi)
-    axes = figure.add_axes((0, 0, 1, height / (height + title_height)))
-    axes.imshow(page, interpolation="none")
-    axes.axis("off")
-    title = f"black: samples at {titled(epoch)}; blue: the training image nearest to each"
-    figure.text(
-        0.5, 1 - title_height / 2 / (height + title_height), title, ha="center", va="center"
-    )
-    return saved(figure)
+# ---- All together ----
 
 
 def main(arguments=None):
-    """Run the script with the command line's options (or the list ``arguments``).
+    """Run the script with the command line's options, or the list ``arguments``.
 
     Raises:
-        OSError: a file could not be written.
-        ValueError: an option, or what is in a folder, does not fit.
+        OSError: a file could not be read or written.
+        SystemExit: bad input; one line says what.
     """
     args = parse_arguments(arguments)
-    device = choose_device(args.device)
-    checkpoints = find_checkpoints(args.checkpoint_dir, getattr(args, "epochs", ()))
+    # Scores are small differences of large sums: nothing less than float32 will do for them.
+    torch.set_float32_matmul_precision("highest")
+    device, outputs = args.device, args.output_dir
+    checkpoints = find_checkpoints(args.checkpoint_dir)
     epochs = list(checkpoints)
-    rows = getattr(args, "epochs", [range(epoch, epoch + 1) for epoch in rows_of(epochs)])
-    history_path = args.checkpoint_dir / "history.csv"
-    history = read_history(history_path) if os.path.lexists(history_path) else None
+    rows = args.epochs or [[epoch] for epoch in spread(epochs, ROWS)]
+    rows = {title(row): load_row(row, checkpoints, device) for row in rows}
+    frames = sorted({*epochs[:20], *spread(epochs, 30)})  # all early ones, where most changes
+    frames = {title([epoch]): load_row([epoch], checkpoints, device) for epoch in frames}
+    history = read_history(args.checkpoint_dir / "history.csv")
     real = load_real(args.data_dir, device) if args.score else None
+    noise = torch.Generator().manual_seed(args.seed)
 
-    # All that can be wrong with a checkpoint is found before the first picture is replaced.
-    rows = {label(r): average(load_generator(checkpoints[e], device) for e in r) for r in rows}
-    frames = {str(e): load_generator(checkpoints[e], device) for e in frames_of(epochs)}
-    draw_z = latents(args.seed, args.fresh_latents)
-    grid = {name: sample(G, COLUMNS, draw_z, device) for name, G in rows.items()}
-    animation = {name: sample(G, ROWS * COLUMNS, draw_z, device) for name, G in frames.items()}
+    def draw(G, count):
+        return sample(G, count, noise if args.fresh_latents else noise.clone_state())
 
-    def write(name, content):
-        write_file(args.output_dir / name, content)
-        print(args.output_dir / name, flush=True)
+    outputs.mkdir(parents=True, exist_ok=True)
+    grid = draw_grid({name: draw(G, COLUMNS) for name, G in rows.items()})
+    grid.save(outputs / "MNIST_MLP_GAN.png")
+    print(outputs / "MNIST_MLP_GAN.png")
 
-    with only_writer(args.output_dir, ".test.lock", r"MNIST_MLP_GAN(_[A-Z]+)?\.[a-z]+"):
-        write("MNIST_MLP_GAN.png", draw_grid(grid))
-        write("MNIST_MLP_GAN.gif", draw_animation(animation))
-        curves = "MNIST_MLP_GAN_CURVES.png"
-        if history:
-            write(curves, draw_curves(history))
-        else:
-            older = args.output_dir / curves
-            print(
-                f"No curves: {history_path} has no finished epoch"
-                f"{f'; {older} is of an earlier run' * older.exists()}"
-            )
-        if args.score:
-            table, *pairs = score_epochs(rows, real, draw_z, device)
-            write("MNIST_MLP_GAN_NEIGHBOURS.png", draw_neighbours(*pairs, list(rows)[-1]))
-            write("MNIST_MLP_GAN_SCORES.csv", as_csv(score_columns, map(rounded, table)))
-            print(format_table(table))
+    first, *others = [draw_frame(name, draw(G, ROWS * COLUMNS)) for name, G in frames.items()]
+    shown = {"duration": [150] * len(others) + [2000], "loop": 0}  # milliseconds; for ever
+    first.save(outputs / "MNIST_MLP_GAN.gif", save_all=True, append_images=others, **shown)
+    print(outputs / "MNIST_MLP_GAN.gif")
+
+    if history:
+        draw_curves(history).savefig(outputs / "MNIST_MLP_GAN_CURVES.png")
+        print(outputs / "MNIST_MLP_GAN_CURVES.png")
+    else:
+        print(f"No curves: {args.checkpoint_dir} has no history.csv with an epoch in it")
+
+    if args.score:
+        samples = {name: draw(G, SCORED_SAMPLES) for name, G in rows.items()}
+        scores, neighbours = score_rows(samples, real)
+        save_scores(outputs / "MNIST_MLP_GAN_SCORES.csv", scores)
+        print(outputs / "MNIST_MLP_GAN_SCORES.csv")
+        name, last = list(samples.items())[-1]
+        pairs = draw_neighbours(name, last[:25], neighbours[:25].cpu())
+        pairs.save(outputs / "MNIST_MLP_GAN_NEIGHBOURS.png")
+        print(outputs / "MNIST_MLP_GAN_NEIGHBOURS.png")
+        print(format_table(scores))
 
 
 if __name__ == "__main__":
-    run_script(main)
+    try:
+        main()
+    except OSError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped")

@@ -2,181 +2,116 @@
 
     python MNIST_MLP_GAN_TRAIN.py
 
-leaves in checkpoints/:
+leaves in checkpoints/, anew after every epoch:
 
-    G_0.pth          the untrained Generator
-    G_<n>.pth        the Generator after epoch n
-    history.csv      the losses and D's mean scores, a row per epoch
-    last.pt          everything that --resume needs to go on after the last whole epoch
+    G_<n>.pth      the Generator after epoch n; G_0.pth is the untrained one
+    samples.png    25 samples of the newest Generator: keep it open, and watch it learn
+    history.csv    the losses and D's mean scores, a row per epoch
+    last.pt        all that --resume needs to go on after the last whole epoch
 
-A resumed run's checkpoints equal an undisturbed run's to the byte. MNIST_MLP_GAN_TEST.py makes
-the pictures.
+MNIST_MLP_GAN_TEST.py makes the pictures of the whole run.
 """
 
 import argparse
-import gzip
-import io
+import csv
 import math
 import os
-import shlex
-import shutil
-import signal
+import pickle
 import sys
-import time
-import zlib
-from contextlib import redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
-
-if __name__ == "__main__":
-    # The imports below take seconds. Until run_script() knows better, Ctrl-C is no error either.
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda number, _: os._exit(128 + number))
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import nn
 from torchvision.datasets import MNIST
-from torchvision.datasets.utils import download_url
+from torchvision.utils import save_image
 from tqdm import tqdm
 
-from MNIST_MLP_GAN_NETWORK import (
-    Discriminator,
-    Generator,
-    OneLineParser,
-    as_csv,
-    choose_device,
-    find_generators,
-    hidden_size,
-    history_columns,
-    latent_size,
-    load_file,
-    number,
-    only_writer,
-    run_script,
-    write_file,
-)
+from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, denorm, hidden_size, latent_size
 
 HERE = Path(__file__).resolve().parent
+HISTORY_COLUMNS = ["epoch", "d_loss", "g_loss", "d_x", "d_g_z"]
+RUN_OPTIONS = ["batch_size", "lr", "beta1", "dropout", "hidden_size", "latent_size", "seed"]
 
 
 # ---- Options ----
 
 
 def parse_arguments(arguments=None):
-    """Return the options of the command line (or of the list ``arguments``).
+    """Return the options of the command line, or of the list ``arguments``.
 
     Raises:
-        ValueError: an option is unknown, or its value makes no sense.
+        SystemExit: an option is unknown, or out of its range.
     """
-    parser = OneLineParser(
+    parser = argparse.ArgumentParser(
         description="Train a GAN of two small MLPs on MNIST; save the Generator after every epoch.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    count = number(int, "from 1 up", lambda n: n >= 1)
-    add("--epochs", type=count, default=200, help="passes over the 60,000 images")
-    add("--batch-size", type=count, default=100, help="real images per step")
-    rate = number(float, "above 0", lambda x: x > 0)
-    add("--lr", type=rate, default=0.0002, help="learning rate of both Adams")
-    share = number(float, "from 0 to below 1", lambda x: 0 <= x < 1)
-    add("--beta1", type=share, default=0.9, help="decay of both Adams' mean gradient")
-    add("--dropout", type=share, default=0.0, help="share of D's hidden units dropped per step")
-    add("--hidden-size", type=count, default=hidden_size, help="units per hidden layer")
-    add("--latent-size", type=count, default=latent_size, help="numbers in a z")
-    seed = number(int, "from 0 up", lambda n: n >= 0)
-    add("--seed", type=seed, default=0, help="same seed, same machine: same checkpoints")
-    add("--device", default="auto", help="cpu, cuda, mps, ...; auto: the accelerator, else cpu")
-    add(
-        "--matmul-precision",
-        choices=["highest", "high", "medium"],
-        default="medium",
-        help="float32 matrix products, see torch.set_float32_matmul_precision. highest: float32 "
-        "throughout. medium: on CPUs with AVX-512 a faster library, still float32, or bfloat16 "
-        "inputs where the CPU has AMX; on NVIDIA GPUs since Ampere TensorFloat-32 inputs",
-    )
-    add("--data-dir", type=Path, default=HERE / "data", help="where MNIST is")
+    add("--epochs", type=int, default=200, help="passes over the 60,000 images")
+    add("--batch-size", type=int, default=100, help="real images per step")
+    add("--lr", type=float, default=0.0002, help="learning rate of both Adams")
+    add("--beta1", type=float, default=0.9, help="decay of both Adams' mean gradient")
+    add("--dropout", type=float, default=0.0, help="share of D's hidden units silenced in training")
+    add("--hidden-size", type=int, default=hidden_size, help="units per hidden layer")
+    add("--latent-size", type=int, default=latent_size, help="numbers in a z")
+    add("--seed", type=int, default=0, help="same seed, same machine: same checkpoints")
+    add("--device", type=choose_device, default="auto", help="cpu, cuda, mps, ...")
+    add("--data-dir", type=Path, default=HERE / "data", help="where MNIST is, or is to go")
     add("--checkpoint-dir", type=Path, default=HERE / "checkpoints", help="where to save")
     choice = parser.add_mutually_exclusive_group()
-    choice.add_argument(
-        "--resume", action="store_true", help="go on with the run in the checkpoint folder"
-    )
-    choice.add_argument(
-        "--overwrite", action="store_true", help="remove that run, and start this one"
-    )
-    return parser.parse_args(arguments)
+    choice.add_argument("--resume", action="store_true", help="go on with the run in that folder")
+    choice.add_argument("--overwrite", action="store_true", help="remove it, and start this one")
+
+    args = parser.parse_args(arguments)
+    rules = {
+        "--epochs must be at least 1": args.epochs >= 1,
+        "--batch-size must be at least 1": args.batch_size >= 1,
+        "--lr must be a number above 0": 0 < args.lr < math.inf,
+        "--beta1 must be at least 0 and below 1": 0 <= args.beta1 < 1,
+        "--dropout must be at least 0 and below 1": 0 <= args.dropout < 1,
+        "--hidden-size must be at least 1": args.hidden_size >= 1,
+        "--latent-size must be at least 1": args.latent_size >= 1,
+        "--seed must be at least 0 and below 2**64": 0 <= args.seed < 2**64,
+    }
+    for rule, kept in rules.items():
+        if not kept:
+            parser.error(rule)
+    return args
+
+
+def choose_device(name):
+    """Return the ``torch.device`` called ``name``; "auto" is the accelerator if there is one.
+
+    Raises:
+        ArgumentTypeError: there is no such device on this machine.
+    """
+    if name == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        torch.zeros(1, device=name).item()  # the name alone proves nothing: put a number there
+    except Exception as error:  # each kind of device has its own way to say that it is not there
+        reason = str(error).splitlines()[0]
+        raise argparse.ArgumentTypeError(f"no {name!r} here, try cpu ({reason})") from error
+    return torch.device(name)
 
 
 # ---- Data ----
 
 
-def unpack_mnist(raw):
-    """Unpack MNIST's four archives in the folder ``raw``; download what is missing of them.
-
-    torchvision could do both, but killed half-way it would leave half a file, and then trust it.
+def load_images(data_dir):
+    """Return MNIST's training images: uint8, (60000, 784), 255 is ink.
 
     Raises:
-        OSError: a file could not be written.
-        ValueError: an archive is missing or damaged, and cannot be downloaded.
+        SystemExit: torchvision can neither read nor download them.
     """
-    unpacked = {name: raw / Path(name).stem for name, _ in MNIST.resources}
-    if all(path.exists() for path in unpacked.values()):
-        return
-    with only_writer(raw, ".lock", r".*-ubyte", wait=60):
-        for name, md5 in MNIST.resources:
-            if not unpacked[name].exists():
-                download_archive(raw / name, md5)
-                write_file(unpacked[name], gzip.decompress((raw / name).read_bytes()))
-
-
-def download_archive(path, md5):
-    """Download the archive ``path`` of MNIST, unless it is there and whole.
-
-    Raises:
-        ValueError: it cannot be downloaded.
-    """
-    for mirror in MNIST.mirrors:
-        try:
-            with redirect_stdout(io.StringIO()):  # we say ourselves what there is to say
-                return download_url(mirror + path.name, path.parent, md5=md5)
-        except (OSError, RuntimeError):
-            continue  # with the next mirror
-    raise ValueError(
-        f"{path} is {'damaged' if path.exists() else 'missing'}, and cannot be downloaded now; "
-        "copy it from a fresh clone of the project"
-    )
-
-
-def load_mnist(data_dir, train=True):
-    """Return the images and the labels of MNIST's training set, or of its test set.
-
-    ``data_dir``/MNIST/raw holds the files, packed or unpacked.
-
-    Returns:
-        images: uint8, (60000, 784) or (10000, 784), 255 is ink.
-        labels: int64, (60000,) or (10000,), the digits 0 to 9.
-
-    Raises:
-        ValueError: there is no such folder, it cannot be written to, or a file is damaged, or
-            missing and not to be downloaded.
-    """
-    raw = data_dir / "MNIST" / "raw"
-    if not raw.is_dir():
-        raise ValueError(f"--data-dir: there is no folder {raw}, where MNIST's files should be")
     try:
-        unpack_mnist(raw)
-    except OSError as error:
-        raise ValueError(f"{error.filename or raw}: {error.strerror or error}") from error
-    try:
-        mnist = MNIST(data_dir, train=train)
-        images, labels = mnist.data, mnist.targets
-        if images.shape != (len(labels), 28, 28) or len(images) == 0 or labels.max() > 9:
-            raise ValueError("no labelled images of 28x28 pixels")
-    except Exception as error:  # whatever a damaged file leads torchvision to
-        raise ValueError(
-            f"MNIST cannot be read ({str(error).strip() or 'a damaged file'}). Leave nothing but "
-            f"the project's four .gz archives in {raw}, then try again"
-        ) from error
-    return images.flatten(start_dim=1), labels
+        return MNIST(data_dir, download=True).data.flatten(start_dim=1)
+    except Exception as error:  # a damaged file can lead torchvision to any
+        raw = data_dir / "MNIST" / "raw"
+        sys.exit(f"error: no MNIST ({error!r}); leave only the project's four .gz files in {raw}")
 
 
 def shuffled_batches(images, batch_size):
@@ -184,8 +119,32 @@ def shuffled_batches(images, batch_size):
 
     The last batch is smaller when ``batch_size`` does not divide the number of images.
     """
+    # Slicing one tensor by index takes half the time of a DataLoader, which goes image by image.
     for batch in torch.randperm(len(images), device=images.device).split(batch_size):
         yield images.index_select(0, batch).float().div_(127.5).sub_(1)
+
+
+# ---- The two networks, and what trains them ----
+
+
+def build(args):
+    """Return D, G and an optimizer for each, by name, seeded by ``args.seed``."""
+    seed_epoch(args.seed, 0)
+    sizes = {"hidden_size": args.hidden_size, "latent_size": args.latent_size}
+    D = Discriminator(**sizes, dropout=args.dropout).to(args.device)
+    G = Generator(**sizes).to(args.device)
+
+    # fused: one pass over the weights per update, where Adam's default makes several.
+    adam = {"lr": args.lr, "betas": (args.beta1, 0.999), "fused": True}
+    d_optimizer = torch.optim.Adam(D.parameters(), **adam)
+    g_optimizer = torch.optim.Adam(G.parameters(), **adam)
+    return {"D": D, "G": G, "d_optimizer": d_optimizer, "g_optimizer": g_optimizer}
+
+
+def seed_epoch(seed, epoch):
+    """Seed torch for ``epoch`` alone: a resumed run then draws what an undisturbed one draws."""
+    # SeedSequence mixes the two: with seed + epoch, run 1 would start with epoch 2 of run 0.
+    torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
 
 
 # ---- The lesson: one step of D, one step of G ----
@@ -207,13 +166,15 @@ def train_discriminator(D, G, criterion, d_optimizer, real_images, real_labels, 
         d_loss: scalar, -mean(log D(x)) - mean(log(1 - D(G(z)))), before the update.
         real_score, fake_score: (N, 1), D(x) and D(G(z)), before the update.
     """
-    z = torch.randn(len(real_images), G.latent_size, device=real_images.device)
-    # Here G only supplies forgeries. Without their graph, d_loss cannot reach back into G.
+    batch_size = len(real_images)
+    z = torch.randn(batch_size, G.latent_size, device=real_images.device)
+    # G only supplies forgeries here. d_optimizer could not change it anyway; no_grad (or detach,
+    # as others write) saves the time of computing gradients that nobody uses.
     with torch.no_grad():
         fake_images = G(z)
 
     # D sees each image by itself, so one pass over both halves gives the scores of two passes.
-    real_score, fake_score = D(torch.cat([real_images, fake_images])).split(len(real_images))
+    real_score, fake_score = D(torch.cat([real_images, fake_images])).split(batch_size)
 
     d_loss_real = criterion(real_score, real_labels)
     d_loss_fake = criterion(fake_score, fake_labels)
@@ -226,20 +187,21 @@ def train_discriminator(D, G, criterion, d_optimizer, real_images, real_labels, 
 
 
 def train_generator(D, G, criterion, g_optimizer, real_labels):
-    """Update G to fool D: the outer step of Algorithm 1, with the loss of its section 3.
+    """Update G to fool D: the outer step of Algorithm 1, with the loss of the paper's section 3.
 
     Args:
         D: the Discriminator.
         G: the Generator; it alone changes.
         criterion: the binary cross-entropy, ``nn.BCELoss()``.
         g_optimizer: the optimizer of G's parameters.
-        real_labels: (N, 1), all ones.
+        real_labels: (N, 1), all ones; G makes as many images.
 
     Returns:
         g_loss: scalar, -mean(log D(G(z))), before the update.
     """
-    # A fresh z: D has just been trained against the last one.
-    z = torch.randn(len(real_labels), G.latent_size, device=real_labels.device)
+    batch_size = len(real_labels)
+    # A fresh z: D has just learned to reject the last forgeries, and would misjudge G by them.
+    z = torch.randn(batch_size, G.latent_size, device=real_labels.device)
     fake_images = G(z)
     fake_score = D(fake_images)
 
@@ -249,26 +211,26 @@ def train_generator(D, G, criterion, g_optimizer, real_labels):
     g_loss = criterion(fake_score, real_labels)
 
     g_optimizer.zero_grad()
-    # The gradient flows through D, but only G keeps it: D's own would be computed for nothing.
+    # The gradient flows through D to G. A plain backward() would train the same, and also leave in
+    # D gradients that its next zero_grad() throws away.
     g_loss.backward(inputs=list(G.parameters()))
     g_optimizer.step()
     return g_loss.detach()
 
 
-# ---- The loop ----
+def train_epoch(D, G, criterion, d_optimizer, g_optimizer, batches):
+    """Take D's step, then G's, with each of ``batches`` of real images, (N, 784) in [-1, 1].
 
-
-def train_epoch(D, G, criterion, d_optimizer, g_optimizer, batches, after_step):
-    """Alternate D's and G's steps over ``batches``, calling ``after_step()`` after each pair.
+    That is Algorithm 1 of Goodfellow et al. with its k, D's steps per step of G, at 1.
 
     Returns:
-        dict: "d_loss", "g_loss", "d_x" and "d_g_z", means over the epoch's images.
+        dict: the epoch's means per image: "d_loss", "g_loss", "d_x" for D(x), "d_g_z" for D(G(z)).
     """
     sums, count = 0, 0  # the first step makes sums a tensor of four
     for real_images in batches:
-        size = len(real_images)
-        real_labels = torch.ones(size, 1, device=real_images.device)
-        fake_labels = torch.zeros(size, 1, device=real_images.device)
+        batch_size = len(real_images)
+        real_labels = torch.ones(batch_size, 1, device=real_images.device)
+        fake_labels = torch.zeros(batch_size, 1, device=real_images.device)
 
         d_loss, real_score, fake_score = train_discriminator(
             D, G, criterion, d_optimizer, real_images, real_labels, fake_labels
@@ -276,329 +238,185 @@ def train_epoch(D, G, criterion, d_optimizer, g_optimizer, batches, after_step):
         g_loss = train_generator(D, G, criterion, g_optimizer, real_labels)
 
         # The sums stay on the device until the epoch ends: reading a number waits for its step.
-        sums += torch.stack([size * d_loss, size * g_loss, real_score.sum(), fake_score.sum()])
-        count += size
-        after_step()
-    return dict(zip(history_columns[1:], (sums / count).tolist(), strict=True))
+        losses = [batch_size * d_loss, batch_size * g_loss]
+        sums += torch.stack([*losses, real_score.sum(), fake_score.sum()])
+        count += batch_size
+    return dict(zip(HISTORY_COLUMNS[1:], (sums / count).tolist(), strict=True))
 
 
-# ---- Checkpoints ----
+# ---- The run's files ----
 
 
-def serialized(state):
-    """Return the bytes of a ``torch.save`` of ``state``."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getvalue()
+@contextmanager
+def whole_file(path, mode="wb"):
+    """Open a file that becomes ``path`` once the ``with`` block has filled it, or not at all.
 
-
-def save_epoch(checkpoint_dir, settings, history, parts, replaced=0):
-    """Save last.pt, G_<n>.pth and history.csv after epoch n, the last of ``history``.
-
-    Args:
-        checkpoint_dir: the folder.
-        settings: dict, what shapes a run.
-        history: list of dicts, a row per epoch.
-        parts: dict of all that has a ``state_dict()``: both networks, both optimizers.
-        replaced: how many epochs the run had that this one overwrites, while Generators of it may
-            lie in the folder.
+    A full disk, a kill, Ctrl-C or a power cut leaves the file that was there before.
 
     Raises:
-        OSError: a file could not be written; what the folder held before is whole.
+        OSError: the file could not be written.
     """
-    # On the CPU, so that a plain torch.load works on machines without this one's device.
-    G_weights = {name: weight.cpu() for name, weight in parts["G"].state_dict().items()}
-    state = {name: part.state_dict() for name, part in parts.items()}
-    state |= {"settings": settings, "history": history, "replaced": replaced}
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        with unfinished.open(mode) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # on the disk before it gets its name, lest the power fail
+        unfinished.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say for which file
+        raise
 
-    # last.pt first: whatever an interruption leaves undone here, --resume does from it.
-    write_file(checkpoint_dir / "last.pt", serialized(state))
-    write_file(checkpoint_dir / f"G_{len(history)}.pth", serialized(G_weights))
-    write_file(checkpoint_dir / "history.csv", as_csv(history_columns, history))
+
+def draw_samples(G):
+    """Return 25 images by G, from the same z at every call: (25, 784), in [-1, 1]."""
+    # A generator of its own starts where every new one does, and leaves the training's alone.
+    z = torch.randn(25, G.latent_size, generator=torch.Generator())
+    with torch.no_grad():
+        return G(z.to(G.linear1.weight.device))
 
 
-def load_state(checkpoint_dir):
-    """Return what ``save_epoch`` saved in last.pt, a dict; None if the folder holds no run at all.
+def save_epoch(args, history, parts):
+    """Save the files listed at the top, after the last epoch of ``history``, a dict per epoch.
+
+    ``parts`` is what ``build`` returns.
 
     Raises:
-        ValueError: last.pt is damaged or another program's, or missing beside a run's other files.
+        OSError: a file could not be written; the one that it was to replace is whole.
     """
-    path = checkpoint_dir / "last.pt"
-    if not os.path.lexists(path):
-        if find_generators(checkpoint_dir) or os.path.lexists(checkpoint_dir / "history.csv"):
-            raise ValueError(
-                f"{checkpoint_dir} holds the checkpoints of a run, but not its last.pt; "
-                "move them away, or choose another --checkpoint-dir"
-            )
+    folder, G = args.checkpoint_dir, parts["G"]
+    with whole_file(folder / f"G_{len(history)}.pth") as file:
+        # From the CPU, so that a plain torch.load works on machines without this one's device.
+        torch.save({name: weight.cpu() for name, weight in G.state_dict().items()}, file)
+
+    with whole_file(folder / "samples.png") as file:
+        ink = denorm(draw_samples(G)).reshape(-1, 1, 28, 28)
+        ink = nn.functional.interpolate(ink, scale_factor=4)  # a pixel becomes 4x4 dots
+        save_image(1 - ink, file, format="png", nrow=5, padding=4, pad_value=1)
+
+    with whole_file(folder / "history.csv", "w") as file:
+        writer = csv.DictWriter(file, HISTORY_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+
+    # last.pt comes last: an epoch whose save is cut off is trained again, to the same bits.
+    with whole_file(folder / "last.pt") as file:
+        state = {name: part.state_dict() for name, part in parts.items()}
+        options = {name: getattr(args, name) for name in RUN_OPTIONS}
+        torch.save({**state, "options": options, "history": history}, file)
+
+
+def find_run(args):
+    """Return what last.pt in the checkpoint folder holds, a dict; None if there is no run.
+
+    Raises:
+        SystemExit: last.pt is damaged or missing, or a run is there and no option says what to do.
+    """
+    folder, path = args.checkpoint_dir, args.checkpoint_dir / "last.pt"
+    if not path.exists():
+        if args.resume or any(folder.glob("G_[1-9]*.pth")):
+            sys.exit(f"error: {path}, from which a run could go on, is missing")
         return None
-    state = load_file(path)
-    try:
-        history = state["history"]
-        values = [value for row in history for value in row.values()]
-        valid = (
-            all(list(row) == history_columns for row in history)
-            and [row["epoch"] for row in history] == list(range(1, len(history) + 1))
-            and all(type(value) in {int, float} and math.isfinite(value) for value in values)
-            and all(type(value) in {int, float, str} for value in state["settings"].values())
-            and type(state["replaced"]) is int
+    if not (args.resume or args.overwrite):
+        sys.exit(
+            f"error: {folder} holds a run: --resume goes on with it, --overwrite removes it, "
+            "another --checkpoint-dir leaves it alone"
         )
-    except Exception:  # there is no end to what may stand there instead
-        valid = False
-    if not valid:
-        raise ValueError(f"{path} is not of this script; choose another --checkpoint-dir")
-    return state
-
-
-def restore(state, parts):
-    """Bring ``parts`` to where ``state``, from ``load_state``, saved them.
-
-    Raises:
-        ValueError: the state is of other parts.
-    """
     try:
-        for name in ("D", "G"):
-            parts[name].load_state_dict(state[name])
-        for name in ("d_optimizer", "g_optimizer"):
-            optimizer, groups = parts[name], parts[name].state_dict()["param_groups"]
-            optimizer.load_state_dict(state[name])
-            valid = (
-                optimizer.state_dict()["param_groups"] == groups
-                and len(optimizer.state) == (len(groups[0]["params"]) if state["history"] else 0)
-                and all(fits(averages, weight) for weight, averages in optimizer.state.items())
-            )
-            if not valid:
-                raise ValueError("an optimizer of other weights")
-    except Exception as error:  # there is no end to what may stand there instead
-        raise ValueError("last.pt holds other networks than its settings say") from error
-    if not all_finite(parts):
-        raise ValueError("last.pt holds weights that are no numbers")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        sys.exit(f"error: {path} is damaged ({reason}); choose another --checkpoint-dir")
 
 
-def fits(averages, weight):
-    """Tell whether Adam's ``averages`` have the layout of ``weight``; fused Adam does not look."""
-    return averages["step"].shape == () and all(
-        averages[name].shape == weight.shape and averages[name].is_contiguous()
-        for name in ("exp_avg", "exp_avg_sq")
-    )
-
-
-def all_finite(parts):
-    """Tell whether all weights of D and of G are numbers, neither infinite nor NaN."""
-    weights = [*parts["D"].parameters(), *parts["G"].parameters()]
-    return all(weight.isfinite().all() for weight in weights)
-
-
-def check_start(args, settings):
-    """Return the ``load_state`` of the checkpoint folder, if this run may start there.
+def resume(args, last, parts):
+    """Bring ``parts`` to where ``last``, from ``find_run``, has them; return the history so far.
 
     Raises:
-        ValueError: it may not; the message says what lies there, and the ways on.
+        SystemExit: that run had other options.
     """
-    folder, state = args.checkpoint_dir, load_state(args.checkpoint_dir)
-    history, replaced = (state["history"], state["replaced"]) if state else ([], 0)
-    if args.resume:
-        if state is None:
-            raise ValueError(f"there is nothing to resume in {folder}; start without --resume")
-        before = state["settings"]
-        if differences := [
-            f"{name} is {settings[name]} now, but was {before.get(name)}"
-            for name in settings
-            if settings[name] != before.get(name)
-        ]:
-            raise ValueError(f"the run in {folder} cannot go on: {'; '.join(differences)}")
-    elif history and not args.overwrite:
-        raise ValueError(
-            f"{folder} holds a run, {len(history)} epochs done: --resume goes on with it, "
-            "--overwrite removes it, and another --checkpoint-dir leaves it alone"
-        )
-    for epoch, path in find_generators(folder).items():
-        if max(len(history), replaced) < epoch <= args.epochs:
-            raise ValueError(f"{path} is not of the run in this folder; move it away")
-    return state
+    for name, was in last["options"].items():
+        if (now := getattr(args, name)) != was:
+            option = "--" + name.replace("_", "-")
+            sys.exit(f"error: the run in {args.checkpoint_dir} has {option} {was}, not {now}")
+    for name, part in parts.items():
+        part.load_state_dict(last[name])
+    return last["history"]
 
 
-def start(args, settings, parts):
-    """Begin the run, or go on with the one in the checkpoint folder: bring ``parts`` there.
-
-    Returns:
-        list of dicts: the history so far, a row per epoch.
-
-    Raises:
-        OSError: the state could not be saved.
-        ValueError: the run may not start there.
-    """
-    state = check_start(args, settings) or {"history": [], "replaced": 0}
-    if args.resume:
-        restore(state, parts)
-    history = state["history"] if args.resume else []
-    replaced = max(len(state["history"]), state["replaced"])
-    save_epoch(args.checkpoint_dir, settings, history, parts, replaced)
-    # Should this be interrupted, the next start finds ``replaced`` in last.pt and goes on with it.
-    for epoch, path in find_generators(args.checkpoint_dir).items():
-        if len(history) < epoch <= replaced:
-            path.unlink()
-    return history
+def remove_run(folder, epochs):
+    """Remove a run of so many ``epochs``; last.pt last, since it says what is left to remove."""
+    generators = [f"G_{epoch}.pth" for epoch in range(epochs + 2)]  # also of a save cut off
+    for name in [*generators, "samples.png", "history.csv", "last.pt"]:
+        (folder / name).unlink(missing_ok=True)
 
 
 # ---- The whole run ----
 
 
-def build(args, device):
-    """Return what is trained: D, G and their optimizers, in a dict, seeded, on ``device``.
-
-    The keys are the names under which ``train_epoch`` takes them and last.pt keeps them.
+def train(args, images, history, parts):
+    """Train from the epoch after ``history`` to ``args.epochs``; save and report every epoch.
 
     Raises:
-        ValueError: networks of these sizes do not fit into memory.
-    """
-    sizes = {"hidden_size": args.hidden_size, "latent_size": args.latent_size}
-    seed_epoch(args.seed, 0)
-    try:
-        D = Discriminator(**sizes, dropout=args.dropout).to(device)
-        G = Generator(**sizes).to(device)
-    except (OverflowError, RuntimeError, TypeError) as error:
-        raise ValueError("networks of these sizes do not fit into memory") from error
-
-    # fused: one pass over the weights per update, where Adam's default makes several.
-    settings = {"lr": args.lr, "betas": (args.beta1, 0.999), "fused": True}
-    d_optimizer = torch.optim.Adam(D.parameters(), **settings)
-    g_optimizer = torch.optim.Adam(G.parameters(), **settings)
-    return {"D": D, "G": G, "d_optimizer": d_optimizer, "g_optimizer": g_optimizer}
-
-
-def seed_epoch(seed, epoch):
-    """Seed torch for ``epoch`` alone: a resumed run then draws what an uninterrupted one draws."""
-    # SeedSequence mixes the two: with seed + epoch, run 1 would start with epoch 2 of run 0.
-    torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
-
-
-def diverged(epoch):
-    """Return the error that ends a run whose losses or weights ceased to be numbers."""
-    return FloatingPointError(
-        f"the training diverged in epoch {epoch}, which is not saved; try a smaller --lr"
-    )
-
-
-def announce(args, device, history, parts):
-    """Print what will be trained, on what, and where it goes."""
-    D_size, G_size = (sum(p.numel() for p in parts[name].parameters()) for name in ["D", "G"])
-    threads = torch.get_num_threads()
-    print(
-        f"{device}, {threads} thread{'s' * (threads > 1)}; D has {D_size:,} parameters, "
-        f"G {G_size:,}; epochs {len(history) + 1} to {args.epochs} go to "
-        f"{args.checkpoint_dir} as G_<epoch>.pth and history.csv",
-        flush=True,
-    )
-
-
-def train(args, images, settings, history, parts):
-    """Train from the epoch after ``history`` to ``args.epochs``; save and report each epoch.
-
-    Raises:
-        FloatingPointError: the training diverged; all epochs before are saved.
         OSError: an epoch could not be saved; all before it are.
+        SystemExit: the training diverged; the epochs before are saved.
     """
-    criterion = nn.BCELoss()
-    steps = math.ceil(len(images) / args.batch_size)
-    in_terminal = sys.stdout is not None and sys.stdout.isatty()
-    columns, lines = shutil.get_terminal_size()  # 80 by 24 where the terminal does not tell
-    with tqdm(
-        total=args.epochs * steps,
-        initial=len(history) * steps,
-        file=sys.stdout,
-        disable=not in_terminal,
-        ncols=columns,
-        nrows=lines,
-        bar_format="{desc} |{bar:4}| {remaining} left{postfix}",
-    ) as progress:
-        for epoch in range(len(history) + 1, args.epochs + 1):
-            progress.set_description_str(f"epoch {epoch}/{args.epochs}")
-            started = time.perf_counter()
-            seed_epoch(args.seed, epoch)
-            batches = shuffled_batches(images, args.batch_size)
-            means = train_epoch(
-                **parts, criterion=criterion, batches=batches, after_step=progress.update
-            )
-            if not (all(map(math.isfinite, means.values())) and all_finite(parts)):
-                raise diverged(epoch)
-            row = {"epoch": epoch, **{name: round(mean, 6) for name, mean in means.items()}}
-            save_epoch(args.checkpoint_dir, settings, [*history, row], parts)
-            history.append(row)
-
-            scores = "d_loss {d_loss:.2f} g_loss {g_loss:.2f} D(x) {d_x:.2f} D(G(z)) {d_g_z:.2f}"
-            scores = scores.format(**means)
-            progress.set_postfix_str(scores)
-            if not in_terminal:
-                seconds = time.perf_counter() - started
-                print(f"epoch {epoch}/{args.epochs} {scores} ({seconds:.1f} s)", flush=True)
-
-
-def train_safely(args, images, settings, history, parts):
-    """Do what ``train`` does, and have whatever cuts it short say where ``--resume`` goes on."""
-    try:
-        train(args, images, settings, history, parts)
-    except (KeyboardInterrupt, OSError) as cut:
+    epochs = range(len(history) + 1, args.epochs + 1)
+    # disable=None: no bar where the output is no terminal
+    for epoch in tqdm(epochs, initial=len(history), total=args.epochs, unit="epoch", disable=None):
+        seed_epoch(args.seed, epoch)
+        batches = shuffled_batches(images, args.batch_size)
         try:
-            done = len(load_state(args.checkpoint_dir)["history"])  # what is saved, to be exact
-            way_on = f"--resume goes on after epoch {done}"
-        except (OSError, TypeError, ValueError):
-            done, way_on = len(history), f"{args.checkpoint_dir} has lost its last.pt meanwhile"
-        if isinstance(cut, OSError):
-            cut.strerror = f"{cut.strerror}; {way_on}"
-        else:
-            cut.args = (f" in epoch {done + 1}; {way_on}",)
-        raise
-    except RuntimeError as error:
-        reason = str(error)
-        # How BCELoss refuses a score that is no number: on the CPU, on a GPU
-        if "between 0 and 1" in reason or "device-side assert" in reason:
-            raise diverged(len(history) + 1) from error
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in reason:
-            hint = "the memory is too small for a step; try a smaller --hidden-size or --batch-size"
-            raise MemoryError(hint) from error
-        raise
+            means = train_epoch(**parts, criterion=nn.BCELoss(), batches=batches)
+        finally:  # also where BCELoss has refused a score, which it does to those that are NaN
+            if not parts["D"](draw_samples(parts["G"])).isfinite().all():
+                sys.exit(f"error: diverged in epoch {epoch}, not saved; try a smaller --lr")
+
+        row = {"epoch": epoch, **{name: round(mean, 6) for name, mean in means.items()}}
+        save_epoch(args, [*history, row], parts)
+        history.append(row)
+        scores = "d_loss {d_loss:.2f} g_loss {g_loss:.2f} D(x) {d_x:.2f} D(G(z)) {d_g_z:.2f}"
+        tqdm.write(f"epoch {epoch}/{args.epochs} {scores.format(**row)}")
+        sys.stdout.flush()  # a file or a pipe would keep the line back
 
 
 def main(arguments=None):
-    """Run the script with the command line's options (or the list ``arguments``).
+    """Run the script with the command line's options, or the list ``arguments``.
 
     Raises:
-        FloatingPointError: the training diverged.
-        OSError: a file could not be written.
-        ValueError: an option, or what is in a folder, does not fit.
+        OSError: a folder or file cannot be used, or another training holds the folder's lock.
+        SystemExit: bad input, a full disk, a divergence, or Ctrl-C; one line says which.
     """
     args = parse_arguments(arguments)
-    torch.set_float32_matmul_precision(args.matmul_precision)
-    device = choose_device(args.device)
+    # "medium" lets CPUs with AVX-512 take a faster library for matrix products; those with AMX
+    # then round the products' inputs to bfloat16, and NVIDIA GPUs since Ampere to TensorFloat-32.
+    torch.set_float32_matmul_precision("medium")
+    last = find_run(args)
     # Bytes, not floats: a quarter of the memory, and of what every batch has to fetch from it.
-    images = load_mnist(args.data_dir)[0].to(device)
-    if args.batch_size > len(images):
-        raise ValueError(f"--batch-size {args.batch_size} is more than the {len(images)} images")
-    shaping = ["batch_size", "lr", "beta1", "dropout", "hidden_size", "latent_size", "seed"]
-    shaping += ["matmul_precision"]
-    settings = {f"--{name.replace('_', '-')}": getattr(args, name) for name in shaping}
-    settings["MNIST's CRC-32"] = zlib.crc32(images.cpu().numpy())
-    parts = build(args, device)
+    images = load_images(args.data_dir).to(args.device)
+    parts = build(args)
 
-    folder, lock_name = args.checkpoint_dir, ".train.lock"
-    if not (folder / lock_name).exists():
-        check_start(args, settings)  # a refused start leaves nothing in the folder, not even a lock
-    with only_writer(folder, lock_name, r"last\.pt|history\.csv|G_[0-9]+\.pth"):
-        history = start(args, settings, parts)
-        if len(history) >= args.epochs:
-            print(f"{folder} holds epochs 0 to {len(history)}: nothing is left to train.")
+    folder, history = args.checkpoint_dir, []
+    folder.mkdir(parents=True, exist_ok=True)
+    # Its name is the error: "The file lock '…/.one-training-at-a-time' could not be acquired."
+    with FileLock(folder / ".one-training-at-a-time", timeout=0):
+        if args.resume:
+            history = resume(args, last, parts)
         else:
-            announce(args, device, history, parts)
-            train_safely(args, images, settings, history, parts)
-
-    test_command = [
-        os.path.relpath(sys.executable),
-        os.path.relpath(HERE / "MNIST_MLP_GAN_TEST.py"),
-    ]
-    if folder != HERE / "checkpoints":
-        test_command += ["--checkpoint-dir", str(folder)]
-    print(f"Now make the pictures: {shlex.join(test_command)}")
+            if last:
+                remove_run(folder, len(last["history"]))
+            save_epoch(args, history, parts)
+        print(f"{args.device}; epochs up to {args.epochs} go to {folder}; watch its samples.png")
+        try:
+            train(args, images, history, parts)
+        except (KeyboardInterrupt, OSError) as cut:
+            reason = "stopped" if isinstance(cut, KeyboardInterrupt) else f"error: {cut}"
+            sys.exit(f"{reason}; --resume goes on after epoch {len(history)}")
+    print(f"{len(history)} epochs are done. Now make the pictures with MNIST_MLP_GAN_TEST.py.")
 
 
 if __name__ == "__main__":
-    run_script(main)
+    try:
+        main()
+    except OSError as error:
+        sys.exit(f"error: {error}")
