@@ -23,7 +23,6 @@ also measures how good the digits of the grid's rows are, prints the table, and 
 import argparse
 import csv
 import math
-import pickle
 import re
 import sys
 from pathlib import Path
@@ -129,16 +128,18 @@ def load_generator(path, device):
     """Return the Generator saved at ``path``, its layer sizes read from its weights.
 
     Raises:
-        SystemExit: the file is damaged, or holds something else.
+        SystemExit: the file is damaged, or of another network.
     """
     try:
         weights = torch.load(path, map_location=device, weights_only=True)
         hidden_size, latent_size = weights["linear1.weight"].shape
-        G = Generator(hidden_size=hidden_size, latent_size=latent_size).to(device)
+    except Exception as error:  # there is no end to what a damaged file can raise
+        sys.exit(f"error: {path} is damaged, or of no Generator ({error!r})")
+    G = Generator(hidden_size=hidden_size, latent_size=latent_size).to(device)
+    try:
         G.load_state_dict(weights)
-    except (EOFError, LookupError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())
-        sys.exit(f"error: {path} is damaged, or no Generator of this lesson: {reason}")
+    except RuntimeError as error:
+        sys.exit(f"error: {path} is of another network ({error!r})")
     return G
 
 

@@ -16,7 +16,6 @@ import argparse
 import csv
 import math
 import os
-import pickle
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -324,9 +323,8 @@ def find_run(args):
         )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        sys.exit(f"error: {path} is damaged ({reason}); choose another --checkpoint-dir")
+    except Exception as error:  # there is no end to what a damaged file can raise
+        sys.exit(f"error: {path} is damaged ({error!r}); choose another --checkpoint-dir")
 
 
 def resume(args, last, parts):

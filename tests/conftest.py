@@ -3,16 +3,17 @@
 import gzip
 import importlib
 import os
-import signal
 import struct
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from MNIST_MLP_GAN_NETWORK import Generator, run_script
+from MNIST_MLP_GAN_NETWORK import Generator
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = ROOT / "MNIST_MLP_GAN_TRAIN.py"
@@ -20,18 +21,29 @@ TEST = ROOT / "MNIST_MLP_GAN_TEST.py"
 ARCHIVES = ROOT / "data" / "MNIST" / "raw"
 
 
+@pytest.fixture(autouse=True)
+def global_settings():
+    """Every test starts from the same seed, and leaves torch's global settings as they were."""
+    precision, dtype = torch.get_float32_matmul_precision(), torch.get_default_dtype()
+    torch.manual_seed(0)
+    yield
+    torch.set_float32_matmul_precision(precision)
+    torch.set_default_dtype(dtype)
+
+
+def first_bytes(subset, kind, count):
+    """The bytes of the first ``count`` "images" or "labels" of MNIST's "train" or "t10k" set."""
+    dimensions, header, size = {"images": (3, 16, 28 * 28), "labels": (1, 8, 1)}[kind]
+    with gzip.open(ARCHIVES / f"{subset}-{kind}-idx{dimensions}-ubyte.gz") as archive:
+        archive.seek(header)
+        return archive.read(count * size)
+
+
 def first_images(count, subset="train"):
-    """The bytes of the first ``count`` images of one of MNIST's two sets."""
-    with gzip.open(ARCHIVES / f"{subset}-images-idx3-ubyte.gz") as archive:
-        archive.seek(16)
-        return archive.read(count * 28 * 28)
-
-
-def first_labels(count, subset="train"):
-    """The labels of those images, a byte each."""
-    with gzip.open(ARCHIVES / f"{subset}-labels-idx1-ubyte.gz") as archive:
-        archive.seek(8)
-        return archive.read(count)
+    """The first ``count`` images: uint8, (count, 784)."""
+    return torch.frombuffer(
+        bytearray(first_bytes(subset, "images", count)), dtype=torch.uint8
+    ).view(-1, 784)
 
 
 @pytest.fixture(scope="session")
@@ -42,56 +54,39 @@ def small_mnist(tmp_path_factory):
     raw = data_dir / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for subset in ["train", "t10k"]:
-        images = struct.pack(">IIII", 2051, count, 28, 28) + first_images(count, subset)
+        images = struct.pack(">IIII", 2051, count, 28, 28) + first_bytes(subset, "images", count)
         (raw / f"{subset}-images-idx3-ubyte").write_bytes(images)
-        labels = struct.pack(">II", 2049, count) + first_labels(count, subset)
+        labels = struct.pack(">II", 2049, count) + first_bytes(subset, "labels", count)
         (raw / f"{subset}-labels-idx1-ubyte").write_bytes(labels)
     return data_dir
 
 
-def start(script, *options, **kwargs):
-    """Start a script as a user does, from whatever folder, its output piped."""
-    kwargs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | kwargs
-    return subprocess.Popen([sys.executable, script, *map(str, options)], **kwargs)
-
-
-def the_only_line(errors):
-    """The one line that a script may print on standard error."""
-    assert len(errors.splitlines()) == 1, errors
-    return errors
-
-
-def run(script, *options, exits=0, **kwargs):
-    """Run a script; return what it printed, or if it is to fail, its one line of error."""
-    process = start(script, *options, **kwargs)
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == exits, output + errors
-    return the_only_line(errors) if exits else output
+def run(script, *options, fails=False, **kwargs):
+    """Run a script as a user does; return what it printed, or if it is to fail, its error."""
+    command = [sys.executable, script, *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, **kwargs)
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stderr if fails else done.stdout
 
 
 @pytest.fixture
 def call(capsys):
-    """Do what ``run`` does within this process: four seconds of imports faster."""
-    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    """Do what ``run`` does, on the CPU, within this process: seconds of imports faster."""
 
-    def call_main(script, *options, exits=0):
+    def call_main(script, *options, fails=False):
         main = importlib.import_module(script.stem).main
         capsys.readouterr()
-        code = 0
+        error = None
         try:
-            run_script(lambda: main(list(map(str, options))))
+            main([*map(str, options), "--device", "cpu"])
         except SystemExit as exited:
-            code = exited.code
-        output, errors = capsys.readouterr()
-        assert code == exits, output + errors
-        if code == 0:
-            return output
-        assert errors.startswith("error: " if code in {1, 2} else "stopped")
-        return the_only_line(errors)
+            error = exited.code if isinstance(exited.code, str) else capsys.readouterr().err
+        except OSError as raised:
+            error = f"error: {raised}"  # what the last lines of a script make of it
+        assert (error is not None) == fails, error
+        return error if fails else capsys.readouterr().out
 
-    yield call_main
-    for each, handler in handlers.items():
-        signal.signal(each, handler)
+    return call_main
 
 
 @pytest.fixture
@@ -117,17 +112,13 @@ def save_generator(folder, epoch, image=None, **sizes):
 
 
 def contents(folder):
-    """The bytes of every file in ``folder``, by name, but for the scripts' locks."""
-    return {
-        path.name: path.read_bytes()
-        for path in Path(folder).iterdir()
-        if path.is_file() and path.suffix != ".lock"
-    }
+    """The bytes of every file in ``folder`` by name, but for the lock."""
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file() and p.suffix}
 
 
-def results(folder):
-    """The bytes of what a run is for, by name: not last.pt, which need only mean the same."""
-    return {name: data for name, data in contents(folder).items() if name != "last.pt"}
+def picture(path):
+    """A picture's gray levels: (height, width) array, 0 is black."""
+    return np.array(Image.open(path).convert("L"))
 
 
 def environment(**changes):
