@@ -400,12 +400,37 @@ def score_digits(images, real):
     return {"kl": kl.item(), **by_digit, "distance": distance}, neighbours
 
 
+def reach(images):
+    """Return how far each of ``images`` reaches: its ``closeness`` to the fifth nearest other."""
+    # The sixth closest: each image is closest to itself.
+    return torch.cat([closeness(chunk, images).topk(6).values[:, 5] for chunk in images.split(400)])
+
+
+def score_variety(samples, real):
+    """Return how real ``samples``, (N, 784) in [0, 1], are, and how much of what is real they are.
+
+    Kynkäänniemi et al. 2019, https://arxiv.org/abs/1904.06991, in pixels, with k = 5.
+
+    Returns:
+        dict: "precision", the share of samples within the reach of a test image, and "recall", the
+        share of test images within the reach of a sample.
+    """
+    precise, recalled = [], torch.zeros(len(real["test"]), dtype=bool, device=samples.device)
+    for chunk, chunk_reach in zip(samples.split(400), reach(samples).split(400), strict=True):
+        pairs = closeness(chunk, real["test"])
+        precise.append((pairs >= real["test_reach"]).any(dim=1))
+        recalled |= (pairs >= chunk_reach[:, None]).any(dim=0)
+    precision, recall = (found.float().mean().item() for found in (torch.cat(precise), recalled))
+    return {"precision": precision, "recall": recall}
+
+
 def load_real(data_dir, device):
     """Return what samples are measured by: MNIST, on ``device``.
 
     Returns:
         dict: images, (N, 784) in [0, 1]: "train"; "test"; "others", the first 10,000 of "train",
-        and "validation", 500 of its last 10,000. And "digits", the labels of "train".
+        and "validation", 500 of its last 10,000. Also "digits", the labels of "train", and
+        "test_reach", the ``reach`` of "test".
 
     Raises:
         SystemExit: torchvision can neither read nor download them.
@@ -421,6 +446,7 @@ def load_real(data_dir, device):
         "train": train,
         "digits": sets[0].targets.to(device),
         "test": test,
+        "test_reach": reach(test),
         "others": train[: min(SCORED_SAMPLES, len(train) * 5 // 6)],
         "validation": validation[:: max(1, len(validation) // 500)],
     }
@@ -441,9 +467,12 @@ def score_rows(rows, real):
     for name, samples in tqdm(rows.items(), desc="scoring", unit="row", leave=False, disable=None):
         images = samples.to(real["train"].device)
         digits, neighbours = score_digits(images, real)
-        scores.append({"epoch": name.split()[1], **score_likelihood(images, real), **digits})
+        row = {"epoch": name.split()[1], **score_likelihood(images, real), **digits}
+        scores.append(row | score_variety(images, real))
     scores.append({"epoch": "test images", **score_digits(real["test"], real)[0]})
-    scores.append({"epoch": "training images", **score_likelihood(real["others"], real)})
+    others = real["others"]
+    row = {"epoch": "training images", **score_likelihood(others, real)}
+    scores.append(row | score_variety(others, real))
     # Table 1 of Goodfellow et al. 2014
     scores.append({"epoch": "the paper's GAN", "log_likelihood": 225, "standard_error": 2})
     return scores, neighbours
@@ -466,6 +495,8 @@ def format_table(scores):
         "±": ("standard_error", "{:.1f}"),
         "KL": ("kl", "{:.3f}"),
         "1s": ("share_1", "{:.0%}"),
+        "precision": ("precision", "{:.3f}"),
+        "recall": ("recall", "{:.3f}"),
         "distance": ("distance", "{:.2f}"),
     }
     cells = [[*formats], ["---:"] * len(formats)]

@@ -1,10 +1,9 @@
-"""How fast the training is, beside the lesson's loop and beside its matrix products alone.
+"""How fast the training is, beside the plain loop and beside its matrix products alone.
 
     python tests/benchmark.py
 
-prints its tables in about four minutes. The lesson's loop, ours and the products run in a process
-each, whole epochs in turns, so that a noisy machine slows all three alike; the ratios are medians
-over the turns. Then each economy in our step is undone by itself, or tried where we go without it.
+prints its table in about five minutes. Each contestant has a process of its own, and they run whole
+epochs in turns, so that a noisy machine slows all alike; the ratios are medians over the turns.
 """
 
 import argparse
@@ -19,9 +18,9 @@ import time
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import nn
 from torchvision import transforms
+from torchvision.datasets import MNIST
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -29,35 +28,37 @@ sys.path.insert(0, str(ROOT))
 import MNIST_MLP_GAN_TRAIN as ours  # noqa: E402
 from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, latent_size  # noqa: E402
 
-TRAIN_OPTIONS = ours.parse_arguments([])
-IMAGES = 60_000
-BATCH = TRAIN_OPTIONS.batch_size
-STEPS = IMAGES // BATCH
+RECIPE = "--epochs 42 --batch-size 200 --lr 0.001 --beta1 0.5"  # of the README's "In a hurry?"
 
 
-# ---- What is compared: each of these returns a function that runs one epoch ----
+def options(line=""):
+    """Return TRAIN's options, on the CPU."""
+    return ours.parse_arguments([*line.split(), "--device", "cpu"])
 
 
-def lesson_epochs():
-    """(a) The lesson's loop, as its README walks it: DataLoader, transforms, plain Adam."""
-    device = torch.device("cpu")
+# ---- The contestants: each of these returns a function that runs one epoch ----
+
+
+def plain_loop():
+    """The loop of most tutorials: DataLoader, a transform per image, nothing spared."""
+    args = options()
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5], [0.5])])
-    data = torchvision.datasets.MNIST(TRAIN_OPTIONS.data_dir, download=True, transform=transform)
-    loader = torch.utils.data.DataLoader(data, batch_size=BATCH, shuffle=True)
-
-    D, G = Discriminator().to(device), Generator().to(device)
+    data = MNIST(args.data_dir, download=True, transform=transform)
+    loader = torch.utils.data.DataLoader(data, batch_size=args.batch_size, shuffle=True)
+    D, G = Discriminator(), Generator()
     criterion = nn.BCELoss()
-    d_optimizer = torch.optim.Adam(D.parameters(), lr=TRAIN_OPTIONS.lr)
-    g_optimizer = torch.optim.Adam(G.parameters(), lr=TRAIN_OPTIONS.lr)
+    d_optimizer = torch.optim.Adam(D.parameters(), lr=args.lr)
+    g_optimizer = torch.optim.Adam(G.parameters(), lr=args.lr)
 
     def epoch():
         for real_images, _ in loader:
-            real_images = real_images.reshape(BATCH, -1).to(device)
-            real_labels = torch.ones(BATCH, 1).to(device)
-            fake_labels = torch.zeros(BATCH, 1).to(device)
+            batch_size = len(real_images)
+            real_images = real_images.reshape(batch_size, -1)
+            real_labels = torch.ones(batch_size, 1)
+            fake_labels = torch.zeros(batch_size, 1)
 
             d_loss_real = criterion(D(real_images), real_labels)
-            z = torch.randn(BATCH, latent_size).to(device)
+            z = torch.randn(batch_size, latent_size)
             d_loss_fake = criterion(D(G(z)), fake_labels)
             d_loss = d_loss_real + d_loss_fake
             d_optimizer.zero_grad()
@@ -65,7 +66,7 @@ def lesson_epochs():
             d_loss.backward()
             d_optimizer.step()
 
-            z = torch.randn(BATCH, latent_size).to(device)
+            z = torch.randn(batch_size, latent_size)
             g_loss = criterion(D(G(z)), real_labels)
             d_optimizer.zero_grad()
             g_optimizer.zero_grad()
@@ -75,22 +76,29 @@ def lesson_epochs():
     return epoch
 
 
-def our_epochs():
-    """(b) Our steps over our data path."""
-    torch.set_float32_matmul_precision(TRAIN_OPTIONS.matmul_precision)
-    images = ours.load_mnist(TRAIN_OPTIONS.data_dir)[0]
-    parts = ours.build(TRAIN_OPTIONS, torch.device("cpu"))
+def our_loop(line=""):
+    """TRAIN's epoch, with the options of ``line``."""
+    args = options(line)
+    torch.set_float32_matmul_precision("medium")  # as TRAIN's main() does
+    images = ours.load_images(args.data_dir)
+    parts = ours.build(args)
 
     def epoch():
-        batches = ours.shuffled_batches(images, BATCH)
-        ours.train_epoch(**parts, criterion=nn.BCELoss(), batches=batches, after_step=int)
+        batches = ours.shuffled_batches(images, args.batch_size)
+        ours.train_epoch(**parts, criterion=nn.BCELoss(), batches=batches)
 
     return epoch
 
 
-def product_epochs():
-    """(c) The matrix products of a step that the algorithm cannot avoid, times the steps."""
-    torch.set_float32_matmul_precision(TRAIN_OPTIONS.matmul_precision)
+def recipe_loop():
+    """TRAIN's epoch with the two-minute recipe."""
+    return our_loop(RECIPE)
+
+
+def products():
+    """The matrix products that no implementation of TRAIN's epoch can leave out, and no more."""
+    torch.set_float32_matmul_precision("medium")
+    n = options().batch_size
     G_layers, D_layers = [(100, 256), (256, 256), (256, 784)], [(784, 256), (256, 256), (256, 1)]
 
     def forward(layers, count):
@@ -104,127 +112,28 @@ def product_epochs():
 
     pairs = [
         # D's step: G forward; D forward and backward, but not into its images
-        *forward(G_layers, BATCH),
-        *forward(D_layers, 2 * BATCH),
-        *to_weights(D_layers, 2 * BATCH),
-        *to_inputs(D_layers[1:], 2 * BATCH),
+        *(*forward(G_layers, n), *forward(D_layers, 2 * n)),
+        *(*to_weights(D_layers, 2 * n), *to_inputs(D_layers[1:], 2 * n)),
         # G's step: both forward; backward through D to its images, then all of G but its z
-        *forward(G_layers, BATCH),
-        *forward(D_layers, BATCH),
-        *to_inputs(D_layers, BATCH),
-        *to_weights(G_layers, BATCH),
-        *to_inputs(G_layers[1:], BATCH),
+        *(*forward(G_layers, n), *forward(D_layers, n)),
+        *(*to_inputs(D_layers, n), *to_weights(G_layers, n), *to_inputs(G_layers[1:], n)),
     ]
 
     def epoch():
         with torch.no_grad():
-            for _ in range(STEPS):
+            for _ in range(60_000 // n):
                 for left, right in pairs:
                     torch.mm(left, right)
 
     return epoch
 
 
-# ---- Each economy by itself ----
-
-
-def step_with(
-    images, fused=True, one_pass=True, cut_G=True, cut_D=True, one_G=False, z_ahead=False,
-    uint8=True, precision=TRAIN_OPTIONS.matmul_precision,
-):  # fmt: skip
-    """Return our step, spelled out so that one economy at a time can be undone or tried."""
-    D, G, criterion = Discriminator(), Generator(), nn.BCELoss()
-    d_optimizer = torch.optim.Adam(D.parameters(), lr=TRAIN_OPTIONS.lr, fused=fused)
-    g_optimizer = torch.optim.Adam(G.parameters(), lr=TRAIN_OPTIONS.lr, fused=fused)
-    real_labels, fake_labels = torch.ones(BATCH, 1), torch.zeros(BATCH, 1)
-
-    def endless_batches():
-        floats = None if uint8 else images / 127.5 - 1
-        while True:
-            if uint8:
-                yield from ours.shuffled_batches(images, BATCH)
-            else:
-                for batch in torch.randperm(IMAGES).split(BATCH):
-                    yield floats.index_select(0, batch)
-
-    def endless_z():
-        while True:
-            if z_ahead:
-                yield from torch.randn(2 * STEPS, BATCH, latent_size)
-            else:
-                yield torch.randn((2 if one_G else 1) * BATCH, latent_size)
-
-    batches, zs = endless_batches(), endless_z()
-
-    def step():
-        torch.set_float32_matmul_precision(precision)
-        real_images = next(batches)
-        with torch.set_grad_enabled(one_G or not cut_G):
-            fake_images = G(next(zs))
-        if one_G:
-            fake_images, g_images = fake_images.split(BATCH)
-        if cut_G:
-            fake_images = fake_images.detach()
-        if one_pass:
-            real_score, fake_score = D(torch.cat([real_images, fake_images])).split(BATCH)
-        else:
-            real_score, fake_score = D(real_images), D(fake_images)
-        d_loss = criterion(real_score, real_labels) + criterion(fake_score, fake_labels)
-        d_optimizer.zero_grad()
-        d_loss.backward()
-        d_optimizer.step()
-
-        if not one_G:
-            g_images = G(next(zs))
-        g_loss = criterion(D(g_images), real_labels)
-        g_optimizer.zero_grad()
-        g_loss.backward(inputs=list(G.parameters()) if cut_D else None)
-        g_optimizer.step()
-
-    return step
-
-
-KEPT = {
-    "fused Adam": {"fused": False},
-    "one pass of D over real and fake": {"one_pass": False},
-    "no gradient into G in D's step": {"cut_G": False},
-    "no gradient of D in G's step": {"cut_D": False},
-    "the set as uint8": {"uint8": False},
-    "matrix products at 'medium'": {"precision": "highest"},
-}
-LEFT_OUT = {
-    "one pass of G for both steps": {"one_G": True},
-    "an epoch's z drawn at once": {"z_ahead": True},
-}
-
-
-def measure_economies(rounds, steps=60):
-    """Return dict of economy to the step's time with it, divided by the time without it."""
-    images = ours.load_mnist(TRAIN_OPTIONS.data_dir)[0]
-    changes = {"ours": {}, **KEPT, **LEFT_OUT}
-    variants = {name: step_with(images, **change) for name, change in changes.items()}
-    seconds = {name: [] for name in variants}
-    for _ in range(rounds):
-        for name, step in variants.items():
-            step()
-            start = time.perf_counter()
-            for _ in range(steps):
-                step()
-            seconds[name].append(time.perf_counter() - start)
-    with_it = {name: ("ours", name) if name in KEPT else (name, "ours") for name in variants}
-    return {
-        name: ratio(seconds[with_it[name][0]], seconds[with_it[name][1]])
-        for name in variants
-        if name != "ours"
-    }
-
-
 # ---- Measuring ----
 
 
-def serve(make_epochs, pipe):
+def serve(make_epoch, pipe):
     """In a process of its own: run an epoch per message, answer its seconds, last the peak MiB."""
-    epoch = make_epochs()
+    epoch = make_epoch()
     while pipe.recv():
         start = time.perf_counter()
         epoch()
@@ -232,74 +141,50 @@ def serve(make_epochs, pipe):
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def measure_epochs(rounds):
-    """Run lesson, ours and products in turns, whole epochs; return their seconds and peak MiB."""
+def measure_epochs(contestants, rounds):
+    """Run the contestants' epochs in turns; return each one's seconds and its peak memory, MiB."""
     context = multiprocessing.get_context("spawn")
-    contestants = {"lesson": lesson_epochs, "ours": our_epochs, "products": product_epochs}
-    pipes, processes = {}, []
-    for name, make_epochs in contestants.items():
-        pipes[name], its_end = context.Pipe()
-        processes.append(context.Process(target=serve, args=(make_epochs, its_end)))
-        processes[-1].start()
-    seconds = {name: [] for name in contestants}
-    for number in range(rounds + 1):
-        for name, pipe in pipes.items():
+    pipes = []
+    for make_epoch in contestants:
+        pipe, its_end = context.Pipe()
+        context.Process(target=serve, args=(make_epoch, its_end), daemon=True).start()
+        pipes.append(pipe)
+    turns = []
+    for _ in range(rounds + 1):
+        turns.append([])
+        for pipe in pipes:
             pipe.send(True)
-            taken = pipe.recv()
-            if number > 0:  # the first warms up
-                seconds[name].append(taken)
-    peak = {}
-    for name, pipe in pipes.items():
+            turns[-1].append(pipe.recv())
+    peaks = []
+    for pipe in pipes:
         pipe.send(False)
-        peak[name] = pipe.recv()
-    for process in processes:
-        process.join()
-    return seconds, peak
+        peaks.append(pipe.recv())
+    return list(zip(*turns[1:], strict=True)), peaks  # the first turn warms up
 
 
-def measure_commands(commands, rounds=5):
-    """Return dict of name to a list of the seconds each of ``commands`` took, run in turns."""
-    seconds = {name: [] for name in commands}
-    for _ in range(rounds):
-        for name, command in commands.items():
-            start = time.perf_counter()
-            subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-            seconds[name].append(time.perf_counter() - start)
+def measure_saves(folder, rounds):
+    """Return the seconds of each save of an epoch in ``folder``."""
+    args = options(f"--checkpoint-dir {folder}")
+    parts = ours.build(args)
+    history, seconds = [], []
+    for epoch in range(1, rounds + 1):
+        history.append(dict.fromkeys(ours.HISTORY_COLUMNS, 0.5) | {"epoch": epoch})
+        start = time.perf_counter()
+        ours.save_epoch(args, history, parts)
+        seconds.append(time.perf_counter() - start)
     return seconds
 
 
-def measure_scripts(folder):
-    """Return the seconds of both scripts' starts, of TEST over 201 checkpoints, and of a save."""
-    parts = ours.build(TRAIN_OPTIONS, torch.device("cpu"))
-    history = [dict.fromkeys(ours.history_columns, 0.5) | {"epoch": n} for n in range(1, 201)]
-    run = folder / "run"
-    run.mkdir()
-    saves = []
-    for epoch in range(201):
-        start = time.perf_counter()
-        ours.save_epoch(run, {}, history[:epoch], parts)
-        saves.append(time.perf_counter() - start)
-
-    first_batch = (
-        "import sys, MNIST_MLP_GAN_TRAIN as ours\n"
-        "ours.train_epoch = lambda batches, **_: sys.exit(next(batches).numel() == 0)\n"
-        f"ours.main(['--checkpoint-dir', {str(folder / 'new')!r}])"
-    )
-    test = ["MNIST_MLP_GAN_TEST.py", "--checkpoint-dir", str(run), "--output-dir", str(folder)]
-    test_imports = "import torch, torchvision, matplotlib.figure, PIL.Image, PIL.ImageFont, numpy"
-    commands = {
-        "torch": [sys.executable, "-c", "import torch, torchvision"],
-        "first batch": [sys.executable, "-c", first_batch],
-        "TEST's imports": [sys.executable, "-c", test_imports],
-        "TEST --help": [sys.executable, "MNIST_MLP_GAN_TEST.py", "--help"],
-        "TEST": [sys.executable, *test],
-    }
-    return measure_commands(commands) | {"save": saves}
-
-
-def ratio(numerators, denominators):
-    """Return the median of the quotients, turn by turn."""
-    return statistics.median(n / d for n, d in zip(numerators, denominators, strict=True))
+def measure_commands(*commands, rounds=5):
+    """Return the seconds of each of Python's ``commands``, run in turns."""
+    turns = []
+    for _ in range(rounds):
+        turns.append([])
+        for command in commands:
+            start = time.perf_counter()
+            subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+            turns[-1].append(time.perf_counter() - start)
+    return list(zip(*turns, strict=True))
 
 
 def cpu_name():
@@ -311,39 +196,40 @@ def cpu_name():
 
 
 def main():
-    """Measure everything and print the tables, in Markdown."""
+    """Measure everything and print the table, in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7, help="turns of whole epochs (7)")
     rounds = parser.parse_args().rounds
 
-    seconds, peak = measure_epochs(rounds)
-    median = statistics.median
+    seconds, peaks = measure_epochs([plain_loop, our_loop, recipe_loop, products], rounds)
+    plain, own, recipe, floor = seconds
     with tempfile.TemporaryDirectory() as folder:
-        scripts = measure_scripts(Path(folder))
-    economies = measure_economies(2 * rounds)
+        saves = measure_saves(folder, 201)
+        script = ROOT / "MNIST_MLP_GAN_TEST.py"
+        imports = f"import runpy; runpy.run_path({str(script)!r})"
+        test = [script, "--checkpoint-dir", folder, "--output-dir", folder]
+        test_seconds, import_seconds = measure_commands(test, ["-c", imports])
 
-    first_batch = median(scripts["first batch"]) - median(scripts["torch"])
-    test = median(scripts["TEST"]) - median(scripts["TEST's imports"])
-    save = median(scripts["save"])
+    median = statistics.median
+    ratio = [
+        median(a / b for a, b in zip(*pair, strict=True)) for pair in [(plain, own), (own, floor)]
+    ]
+    epochs, recipe_epochs = options().epochs, options(RECIPE).epochs
+    run_ratio = median(epochs * a / (recipe_epochs * b) for a, b in zip(plain, recipe, strict=True))
     print(
         f"{cpu_name()}, {torch.get_num_threads()} threads; Python {platform.python_version()}, "
         f"torch {torch.__version__}; medians of {rounds} epochs each, in turns\n"
     )
-    print("| | lesson's loop | ours | matrix products alone |\n| --- | --- | --- | --- |")
-    names = ["lesson", "ours", "products"]
-    print("| s per epoch |", " | ".join(f"{median(seconds[n]):.2f}" for n in names), "|")
-    print("| images per s |", " | ".join(f"{IMAGES / median(seconds[n]):,.0f}" for n in names), "|")
-    print(f"| peak memory | {peak['lesson']:.0f} MiB | {peak['ours']:.0f} MiB | |")
-    print("\n| | measured |\n| --- | --- |")
-    print(f"| lesson's loop / ours | {ratio(seconds['lesson'], seconds['ours']):.2f} |")
-    print(f"| ours / matrix products | {ratio(seconds['ours'], seconds['products']):.2f} |")
-    print(f"| saving an epoch | {save * 1000:.0f} ms, {save / median(seconds['ours']):.1%} of it |")
-    print(f"| TRAIN's first batch, after its imports of torch | {first_batch:.2f} s |")
-    print(f"| TEST's options, all imports included | {median(scripts['TEST --help']):.2f} s |")
-    print(f"| TEST over 201 checkpoints, after its imports | {test:.2f} s |")
-    print("\n| economy | step with it / without |\n| --- | --- |")
-    for name, quotient in economies.items():
-        print(f"| {name}{'' if name in KEPT else ' (left out)'} | {quotient:.2f} |")
+    print("| | plain loop | ours | two-minute recipe | matrix products of ours |")
+    print("| --- | --- | --- | --- | --- |")
+    print("| s per epoch |", " | ".join(f"{median(each):.2f}" for each in seconds), "|")
+    print("| peak memory |", " | ".join(f"{peak:.0f} MiB" for peak in peaks[:3]), "| |")
+    print(f"\nplain loop / ours: {ratio[0]:.2f}; ours / matrix products: {ratio[1]:.2f}")
+    print(f"plain loop's {epochs} epochs / the recipe's {recipe_epochs}: {run_ratio:.1f}")
+    share = median(saves) / median(own)
+    print(f"saving an epoch: {1000 * median(saves):.0f} ms, {share:.1%} of it")
+    pictures = median(test_seconds) - median(import_seconds)
+    print(f"TEST over 201 checkpoints, above its imports: {pictures:.1f} s")
 
 
 if __name__ == "__main__":

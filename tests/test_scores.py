@@ -19,10 +19,11 @@ from MNIST_MLP_GAN_TEST import (
     nearest,
     score_digits,
     score_likelihood,
+    score_variety,
 )
 
 COLUMNS = ["epoch", "log_likelihood", "standard_error", "sigma", "kl"]
-COLUMNS += [*(f"share_{digit}" for digit in range(10)), "distance"]
+COLUMNS += [*(f"share_{digit}" for digit in range(10)), "distance", "precision", "recall"]
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +141,40 @@ def test_images_show_the_digit_of_their_neighbour(small_real):
     assert [row[f"share_{digit}"] for digit in range(10)] == pytest.approx(expected.tolist())
 
 
+# ---- Precision and recall ----
+
+
+def test_variety_equals_brute_force(small_real):
+    """Every distance one by one, in float64; more samples than a chunk."""
+    samples = torch.cat([small_real["train"], 0.7 * small_real["test"].roll(3, dims=1)])
+    x, y = samples.double().numpy(), small_real["test"].double().numpy()
+
+    def distances(first, second):
+        return np.stack([np.sqrt(((one - second) ** 2).sum(axis=1)) for one in first])
+
+    def fifth(images):
+        return np.sort(distances(images, images), axis=1)[:, 5]  # the first is the image itself
+
+    pairs = distances(x, y)
+    row = score_variety(samples, small_real)
+    assert 0.1 < row["precision"] < 0.9
+    assert 0.1 < row["recall"] < 0.99
+    assert row["precision"] == pytest.approx((pairs <= fifth(y)).any(axis=1).mean())
+    assert row["recall"] == pytest.approx((pairs <= fifth(x)[:, None]).any(axis=0).mean())
+
+
+def test_variety_of_generators_whose_fault_is_known(small_real):
+    test = small_real["test"]
+    one_image = score_variety(test[:1].expand(250, -1), small_real)
+    assert one_image["precision"] == 1
+    assert one_image["recall"] <= 1 / 250
+    half = score_variety(test[:125], small_real)
+    assert half["precision"] == 1
+    assert half["recall"] < 0.95
+    assert score_variety(torch.rand(250, 784), small_real)["precision"] == 0
+    assert score_variety(test.clone(), small_real) == {"precision": 1, "recall": 1}
+
+
 # ---- The command ----
 
 
@@ -184,7 +219,15 @@ def test_score_prints_and_writes_the_table(scored, small_real):
     assert len({len(line) for line in table}) == 1  # columns stand below each other
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
     assert [line[0] for line in cells[2:]] == names
-    columns = ["log_likelihood", "standard_error", "kl", "share_1", "distance"]
+    columns = [
+        "log_likelihood",
+        "standard_error",
+        "kl",
+        "share_1",
+        "precision",
+        "recall",
+        "distance",
+    ]
     for cell, column in zip(cells[2][1:], columns, strict=True):
         scale = 100 if cell.endswith("%") else 1
         assert float(cell.rstrip("%")) == pytest.approx(float(rows[0][column]) * scale, abs=0.51)
@@ -239,6 +282,9 @@ def test_protocol_on_the_real_set():
     row = score_likelihood(real["train"][:10_000], real)
     assert row["log_likelihood"] == pytest.approx(243, abs=1)
     assert row["standard_error"] == pytest.approx(2, abs=0.2)
+    variety = score_variety(real["train"][:10_000], real)
+    assert variety["precision"] == pytest.approx(0.915, abs=0.005)
+    assert variety["recall"] == pytest.approx(0.920, abs=0.005)
     digits = real["digits"][nearest(real["test"][:500], real["train"])]
     labels = torch.tensor(list(first_bytes("t10k", "labels", 500)))
     assert (digits == labels).float().mean() > 0.94
