@@ -567,5 +567,3 @@ if __name__ == "__main__":
         main()
     except OSError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("stopped")
