@@ -22,7 +22,7 @@ class Discriminator(nn.Module):
     Args:
         image_size: pixels in a flattened image.
         hidden_size: units in each of the two hidden layers.
-        latent_size: not used. D never sees a z, but both networks can be built by the same call.
+        latent_size: not used, for D sees images only; it lets both networks take the same sizes.
         dropout: share of the hidden units silenced while training, anew for every image.
     """
 
@@ -33,9 +33,10 @@ class Discriminator(nn.Module):
         self.linear1 = nn.Linear(image_size, hidden_size)
         self.linear2 = nn.Linear(hidden_size, hidden_size)
         self.linear3 = nn.Linear(hidden_size, 1)
+        # Leaky, since G learns by gradients that come back through D: a ReLU would stop some.
         self.leaky_relu = nn.LeakyReLU(0.2)
         self.dropout = nn.Dropout(dropout)
-        self.sigmoid = nn.Sigmoid()
+        self.sigmoid = nn.Sigmoid()  # a probability, as nn.BCELoss wants it
 
     def forward(self, x):
         """Score images ``x``, (N, image_size) in [-1, 1]: (N, 1), from 0 "fake" to 1 "real"."""
@@ -60,7 +61,7 @@ class Generator(nn.Module):
         self.linear2 = nn.Linear(hidden_size, hidden_size)
         self.linear3 = nn.Linear(hidden_size, image_size)
         self.relu = nn.ReLU()
-        self.tanh = nn.Tanh()
+        self.tanh = nn.Tanh()  # the range that the real images are scaled to
 
     def forward(self, z):
         """Turn ``z``, (N, latent_size) standard normal, into images: (N, image_size) in [-1, 1]."""

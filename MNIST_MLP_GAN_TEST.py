@@ -41,7 +41,7 @@ from MNIST_MLP_GAN_NETWORK import Generator, denorm
 
 HERE = Path(__file__).resolve().parent
 ROWS = COLUMNS = 5
-SCORED_SAMPLES = 10_000  # of each row, as in the paper
+SCORED_SAMPLES = 10_000  # of each row, as many as MNIST has test images
 
 
 # ---- Options ----
@@ -103,8 +103,7 @@ def choose_device(name):
     try:
         torch.zeros(1, device=name).item()  # the name alone proves nothing: put a number there
     except Exception as error:  # each kind of device has its own way to say that it is not there
-        reason = str(error).splitlines()[0]
-        raise argparse.ArgumentTypeError(f"no {name!r} here, try cpu ({reason})") from error
+        raise argparse.ArgumentTypeError(f"no {name!r} here, try cpu ({error!r})") from error
     return torch.device(name)
 
 
@@ -128,13 +127,13 @@ def load_generator(path, device):
     """Return the Generator saved at ``path``, its layer sizes read from its weights.
 
     Raises:
-        SystemExit: the file is damaged, or of another network.
+        SystemExit: the file cannot be read, or is of another network.
     """
     try:
         weights = torch.load(path, map_location=device, weights_only=True)
         hidden_size, latent_size = weights["linear1.weight"].shape
     except Exception as error:  # there is no end to what a damaged file can raise
-        sys.exit(f"error: {path} is damaged, or of no Generator ({error!r})")
+        sys.exit(f"error: {path} cannot be read, or is of no Generator ({error!r})")
     G = Generator(hidden_size=hidden_size, latent_size=latent_size).to(device)
     try:
         G.load_state_dict(weights)
@@ -155,7 +154,7 @@ def load_row(epochs, checkpoints, device):
     if missing := [epoch for epoch in epochs if epoch not in checkpoints]:
         sys.exit(f"error: no checkpoint of epoch {missing[0]}; the last is of {max(checkpoints)}")
     mean = AveragedModel(load_generator(checkpoints[epochs[0]], device))
-    for epoch in epochs:
+    for epoch in epochs:  # the first update does not average yet, it copies
         mean.update_parameters(load_generator(checkpoints[epoch], device))
     return mean.module
 
@@ -166,9 +165,14 @@ def spread(epochs, count):
     return [epochs[round(place)] for place in places]
 
 
-def title(epochs):
-    """Return the name of a row: "epoch 7" or "epochs 151-200"."""
-    return f"epochs {epochs[0]}-{epochs[-1]}" if len(epochs) > 1 else f"epoch {epochs[0]}"
+def label(epochs):
+    """Return how a row is called: "7" or "151-200"."""
+    return f"{epochs[0]}-{epochs[-1]}" if len(epochs) > 1 else str(epochs[0])
+
+
+def title(name):
+    """Return a ``label`` with its noun: "epoch 7" or "epochs 151-200"."""
+    return f"epochs {name}" if "-" in name else f"epoch {name}"
 
 
 # ---- Inference ----
@@ -218,20 +222,20 @@ def paper(images):
 
 
 def draw_grid(samples):
-    """Draw the grid: a row for each of ``samples``, a dict of title to images, (5, 784)."""
+    """Draw the grid: a row for each of ``samples``, a dict of label to images, (5, 784)."""
     scale, left = 5, 80
     page = lay_out(paper(torch.cat(list(samples.values()))), scale, left=left)
     for row, name in enumerate(samples):
         middle = (row * 29 + 15) * scale  # 28 pixels and a line between images
-        write(page, (left / 2, middle), name.replace(" ", "\n"), size=18)
+        write(page, (left / 2, middle), title(name).replace(" ", "\n"), size=18)
     return page
 
 
 def draw_frame(name, images):
-    """Draw a frame of the animation: 25 ``images``, (25, 784), under their title ``name``."""
+    """Draw a frame of the animation: 25 ``images``, (25, 784), under the title of ``name``."""
     grays = (paper(images) * 15).round() / 15  # 16 do for digits of 28 pixels, and halve the file
     page = lay_out(grays, scale=3, top=36).convert("L")
-    write(page, (page.width / 2, 18), name, size=20)
+    write(page, (page.width / 2, 18), title(name), size=20)
     return page
 
 
@@ -241,16 +245,16 @@ def draw_neighbours(name, samples, neighbours):
     As the last column of Figure 2 in Goodfellow et al. 2014 does, to show what was memorised.
 
     Args:
-        name: title of the row that the samples are of.
+        name: label of the row that the samples are of.
         samples: (25, 784), in [0, 1].
         neighbours: likewise.
     """
     blue = torch.tensor([0.12, 0.35, 0.75]).view(3, 1, 1)
-    black, white = paper(samples).expand(-1, 3, -1, -1), paper(neighbours)
-    pairs = torch.cat([black, white + (1 - white) * blue], dim=3)
+    black, gray = paper(samples).expand(-1, 3, -1, -1), paper(neighbours)
+    pairs = torch.cat([black, gray + (1 - gray) * blue], dim=3)
     page = lay_out(pairs, scale=3, padding=14, top=30)
-    words = f"black: samples of {name}; blue: the training image nearest to each"
-    write(page, (page.width / 2, 38), words, size=20)
+    words = f"black: samples of {title(name)}; blue: the training image nearest to each"
+    write(page, (page.width / 2, 36), words, size=20)  # halfway to the images
     return page
 
 
@@ -307,7 +311,10 @@ def read_history(path):
 
 
 def closeness(images, others):
-    """Return -|x - y|² / 2 of every pair of ``images`` x and ``others`` y: (N, M)."""
+    """Return -|x - y|² / 2 of every pair of ``images`` x and ``others`` y: (N, M).
+
+    0 is equal, and the farther the lower; halved, as in the exponent of a Gaussian.
+    """
     half_squares = [torch.linalg.vector_norm(x, dim=1).square() / 2 for x in (images, others)]
     # x·y - |y|²/2 - |x|²/2: a matrix product, where N x M differences would not fit into memory
     pairs = torch.addmm(-half_squares[1], images, others.T).sub_(half_squares[0][:, None])
@@ -347,8 +354,9 @@ def choose_sigma(validation, samples):
     while change > 0.001:
         weights = (pairs / sigma**2).softmax(dim=1)
         square = -2 * (weights * pairs).sum(dim=1).mean().item() / validation.shape[1]
-        best = max(math.sqrt(square), 0.01)  # 0 where every image is a sample: no width at all
-        sigma, change = best, abs(best / sigma - 1)
+        better = max(math.sqrt(square), 0.01)  # 0 where every image is a sample: no width at all
+        change = abs(better / sigma - 1)
+        sigma = better
     return sigma
 
 
@@ -428,8 +436,8 @@ def load_real(data_dir, device):
     """Return what samples are measured by: MNIST, on ``device``.
 
     Returns:
-        dict: images, (N, 784) in [0, 1]: "train"; "test"; "others", the first 10,000 of "train",
-        and "validation", 500 of its last 10,000. Also "digits", the labels of "train", and
+        dict: images, (N, 784) in [0, 1]: "train"; "test"; "first", the first 10,000 of "train"; and
+        "validation", 500 of its last 10,000. Also "digits", the labels of "train", and
         "test_reach", the ``reach`` of "test".
 
     Raises:
@@ -439,16 +447,15 @@ def load_real(data_dir, device):
         sets = [MNIST(data_dir, train=True, download=True), MNIST(data_dir, train=False)]
     except Exception as error:  # a damaged file can lead torchvision to any
         raw = data_dir / "MNIST" / "raw"
-        sys.exit(f"error: no MNIST ({error!r}); leave only the project's four .gz files in {raw}")
+        sys.exit(f"error: no MNIST ({error!r}); leave nothing but its four .gz files in {raw}")
     train, test = (each.data.flatten(start_dim=1).to(device).float().div_(255) for each in sets)
-    validation = train[-(len(train) // 6) :]
     return {
         "train": train,
         "digits": sets[0].targets.to(device),
         "test": test,
         "test_reach": reach(test),
-        "others": train[: min(SCORED_SAMPLES, len(train) * 5 // 6)],
-        "validation": validation[:: max(1, len(validation) // 500)],
+        "first": train[:SCORED_SAMPLES],
+        "validation": train[-10_000::20],
     }
 
 
@@ -456,7 +463,7 @@ def score_rows(rows, real):
     """Score the rows of the grid, and what to compare them with.
 
     Args:
-        rows: dict of title to samples, (10000, 784) in [0, 1].
+        rows: dict of label to samples, (10000, 784) in [0, 1].
         real: what ``load_real`` returns.
 
     Returns:
@@ -467,12 +474,11 @@ def score_rows(rows, real):
     for name, samples in tqdm(rows.items(), desc="scoring", unit="row", leave=False, disable=None):
         images = samples.to(real["train"].device)
         digits, neighbours = score_digits(images, real)
-        row = {"epoch": name.split()[1], **score_likelihood(images, real), **digits}
+        row = {"epoch": name, **score_likelihood(images, real), **digits}
         scores.append(row | score_variety(images, real))
     scores.append({"epoch": "test images", **score_digits(real["test"], real)[0]})
-    others = real["others"]
-    row = {"epoch": "training images", **score_likelihood(others, real)}
-    scores.append(row | score_variety(others, real))
+    row = {"epoch": "training images", **score_likelihood(real["first"], real)}
+    scores.append(row | score_variety(real["first"], real))
     # Table 1 of Goodfellow et al. 2014
     scores.append({"epoch": "the paper's GAN", "log_likelihood": 225, "standard_error": 2})
     return scores, neighbours
@@ -524,14 +530,13 @@ def main(arguments=None):
     checkpoints = find_checkpoints(args.checkpoint_dir)
     epochs = list(checkpoints)
     rows = args.epochs or [[epoch] for epoch in spread(epochs, ROWS)]
-    rows = {title(row): load_row(row, checkpoints, device) for row in rows}
+    rows = {label(row): load_row(row, checkpoints, device) for row in rows}
     frames = sorted({*epochs[:20], *spread(epochs, 30)})  # all early ones, where most changes
-    frames = {title([epoch]): load_row([epoch], checkpoints, device) for epoch in frames}
+    frames = {str(epoch): load_generator(checkpoints[epoch], device) for epoch in frames}
     history = read_history(args.checkpoint_dir / "history.csv")
-    real = load_real(args.data_dir, device) if args.score else None
     noise = torch.Generator().manual_seed(args.seed)
 
-    def draw(G, count):
+    def draw(G, count):  # a copy of noise starts where it did: the same z for every row and frame
         return sample(G, count, noise if args.fresh_latents else noise.clone_state())
 
     outputs.mkdir(parents=True, exist_ok=True)
@@ -539,9 +544,9 @@ def main(arguments=None):
     grid.save(outputs / "MNIST_MLP_GAN.png")
     print(outputs / "MNIST_MLP_GAN.png")
 
-    first, *others = [draw_frame(name, draw(G, ROWS * COLUMNS)) for name, G in frames.items()]
-    shown = {"duration": [150] * len(others) + [2000], "loop": 0}  # milliseconds; for ever
-    first.save(outputs / "MNIST_MLP_GAN.gif", save_all=True, append_images=others, **shown)
+    first, *later = [draw_frame(name, draw(G, ROWS * COLUMNS)) for name, G in frames.items()]
+    shown = {"duration": [150] * len(later) + [2000], "loop": 0}  # milliseconds; for ever
+    first.save(outputs / "MNIST_MLP_GAN.gif", save_all=True, append_images=later, **shown)
     print(outputs / "MNIST_MLP_GAN.gif")
 
     if history:
@@ -552,7 +557,7 @@ def main(arguments=None):
 
     if args.score:
         samples = {name: draw(G, SCORED_SAMPLES) for name, G in rows.items()}
-        scores, neighbours = score_rows(samples, real)
+        scores, neighbours = score_rows(samples, load_real(args.data_dir, device))
         save_scores(outputs / "MNIST_MLP_GAN_SCORES.csv", scores)
         print(outputs / "MNIST_MLP_GAN_SCORES.csv")
         name, last = list(samples.items())[-1]

@@ -13,7 +13,9 @@ MNIST_MLP_GAN_TEST.py makes the pictures of the whole run.
 """
 
 import argparse
+import codecs
 import csv
+import io
 import math
 import os
 import sys
@@ -92,8 +94,7 @@ def choose_device(name):
     try:
         torch.zeros(1, device=name).item()  # the name alone proves nothing: put a number there
     except Exception as error:  # each kind of device has its own way to say that it is not there
-        reason = str(error).splitlines()[0]
-        raise argparse.ArgumentTypeError(f"no {name!r} here, try cpu ({reason})") from error
+        raise argparse.ArgumentTypeError(f"no {name!r} here, try cpu ({error!r})") from error
     return torch.device(name)
 
 
@@ -110,7 +111,7 @@ def load_images(data_dir):
         return MNIST(data_dir, download=True).data.flatten(start_dim=1)
     except Exception as error:  # a damaged file can lead torchvision to any
         raw = data_dir / "MNIST" / "raw"
-        sys.exit(f"error: no MNIST ({error!r}); leave only the project's four .gz files in {raw}")
+        sys.exit(f"error: no MNIST ({error!r}); leave nothing but its four .gz files in {raw}")
 
 
 def shuffled_batches(images, batch_size):
@@ -127,7 +128,7 @@ def shuffled_batches(images, batch_size):
 
 
 def build(args):
-    """Return D, G and an optimizer for each, by name, seeded by ``args.seed``."""
+    """Return D, G and an optimizer for each, by the names of ``train_epoch``'s parameters."""
     seed_epoch(args.seed, 0)
     sizes = {"hidden_size": args.hidden_size, "latent_size": args.latent_size}
     D = Discriminator(**sizes, dropout=args.dropout).to(args.device)
@@ -141,7 +142,7 @@ def build(args):
 
 
 def seed_epoch(seed, epoch):
-    """Seed torch for ``epoch`` alone: a resumed run then draws what an undisturbed one draws."""
+    """Seed torch for one epoch: a resumed run draws the numbers that an undisturbed one draws."""
     # SeedSequence mixes the two: with seed + epoch, run 1 would start with epoch 2 of run 0.
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
 
@@ -225,7 +226,7 @@ def train_epoch(D, G, criterion, d_optimizer, g_optimizer, batches):
     Returns:
         dict: the epoch's means per image: "d_loss", "g_loss", "d_x" for D(x), "d_g_z" for D(G(z)).
     """
-    sums, count = 0, 0  # the first step makes sums a tensor of four
+    sums, count = 0, 0  # sums becomes a tensor of four
     for real_images in batches:
         batch_size = len(real_images)
         real_labels = torch.ones(batch_size, 1, device=real_images.device)
@@ -240,31 +241,36 @@ def train_epoch(D, G, criterion, d_optimizer, g_optimizer, batches):
         losses = [batch_size * d_loss, batch_size * g_loss]
         sums += torch.stack([*losses, real_score.sum(), fake_score.sum()])
         count += batch_size
-    return dict(zip(HISTORY_COLUMNS[1:], (sums / count).tolist(), strict=True))
+    d_loss, g_loss, d_x, d_g_z = (sums / count).tolist()
+    return {"d_loss": d_loss, "g_loss": g_loss, "d_x": d_x, "d_g_z": d_g_z}
 
 
 # ---- The run's files ----
 
 
 @contextmanager
-def whole_file(path, mode="wb"):
-    """Open a file that becomes ``path`` once the ``with`` block has filled it, or not at all.
+def whole_file(path):
+    """Give the ``with`` block a binary file that becomes ``path`` at its end, or not at all.
 
     A full disk, a kill, Ctrl-C or a power cut leaves the file that was there before.
 
     Raises:
         OSError: the file could not be written.
     """
+    content = io.BytesIO()  # torch.save on a full disk does not say that the disk is full
+    yield content
     unfinished = path.with_name(path.name + ".unfinished")
     try:
-        with unfinished.open(mode) as file:
-            yield file
+        with unfinished.open("wb") as file:
+            file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())  # on the disk before it gets its name, lest the power fail
         unfinished.replace(path)
     except OSError as error:
         error.filename = error.filename or str(path)  # a full disk does not say for which file
         raise
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def draw_samples(G):
@@ -293,8 +299,9 @@ def save_epoch(args, history, parts):
         ink = nn.functional.interpolate(ink, scale_factor=4)  # a pixel becomes 4x4 dots
         save_image(1 - ink, file, format="png", nrow=5, padding=4, pad_value=1)
 
-    with whole_file(folder / "history.csv", "w") as file:
-        writer = csv.DictWriter(file, HISTORY_COLUMNS, lineterminator="\n")
+    with whole_file(folder / "history.csv") as file:
+        text = codecs.getwriter("utf-8")(file)
+        writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
 
@@ -314,7 +321,7 @@ def find_run(args):
     folder, path = args.checkpoint_dir, args.checkpoint_dir / "last.pt"
     if not path.exists():
         if args.resume or any(folder.glob("G_[1-9]*.pth")):
-            sys.exit(f"error: {path}, from which a run could go on, is missing")
+            sys.exit(f"error: there is no {path} to go on from; choose another --checkpoint-dir")
         return None
     if not (args.resume or args.overwrite):
         sys.exit(
@@ -324,7 +331,7 @@ def find_run(args):
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # there is no end to what a damaged file can raise
-        sys.exit(f"error: {path} is damaged ({error!r}); choose another --checkpoint-dir")
+        sys.exit(f"error: {path} cannot be read ({error!r}); choose another --checkpoint-dir")
 
 
 def resume(args, last, parts):
@@ -352,8 +359,13 @@ def remove_run(folder, epochs):
 # ---- The whole run ----
 
 
+def diverged(D, G, **_):
+    """Tell whether D's scores of G's images have ceased to be numbers."""
+    return not D(draw_samples(G)).isfinite().all()
+
+
 def train(args, images, history, parts):
-    """Train from the epoch after ``history`` to ``args.epochs``; save and report every epoch.
+    """Train to the end of ``args.epochs``; save every epoch, report it, and add it to ``history``.
 
     Raises:
         OSError: an epoch could not be saved; all before it are.
@@ -366,9 +378,11 @@ def train(args, images, history, parts):
         batches = shuffled_batches(images, args.batch_size)
         try:
             means = train_epoch(**parts, criterion=nn.BCELoss(), batches=batches)
-        finally:  # also where BCELoss has refused a score, which it does to those that are NaN
-            if not parts["D"](draw_samples(parts["G"])).isfinite().all():
-                sys.exit(f"error: diverged in epoch {epoch}, not saved; try a smaller --lr")
+        except RuntimeError:  # BCELoss refuses a score that is NaN
+            if not diverged(**parts):
+                raise
+        if diverged(**parts):
+            sys.exit(f"error: diverged in epoch {epoch}; --overwrite it with a smaller --lr")
 
         row = {"epoch": epoch, **{name: round(mean, 6) for name, mean in means.items()}}
         save_epoch(args, [*history, row], parts)
@@ -386,18 +400,18 @@ def main(arguments=None):
         SystemExit: bad input, a full disk, a divergence, or Ctrl-C; one line says which.
     """
     args = parse_arguments(arguments)
-    # "medium" lets CPUs with AVX-512 take a faster library for matrix products; those with AMX
-    # then round the products' inputs to bfloat16, and NVIDIA GPUs since Ampere to TensorFloat-32.
+    # Faster matrix products: by another library on CPUs with AVX-512, and where the hardware has
+    # it, with inputs rounded to bfloat16 (CPUs with AMX) or TensorFloat-32 (NVIDIA GPUs).
     torch.set_float32_matmul_precision("medium")
-    last = find_run(args)
     # Bytes, not floats: a quarter of the memory, and of what every batch has to fetch from it.
     images = load_images(args.data_dir).to(args.device)
     parts = build(args)
 
     folder, history = args.checkpoint_dir, []
     folder.mkdir(parents=True, exist_ok=True)
-    # Its name is the error: "The file lock '…/.one-training-at-a-time' could not be acquired."
+    # A second training stops at this lock, with its name in the error.
     with FileLock(folder / ".one-training-at-a-time", timeout=0):
+        last = find_run(args)
         if args.resume:
             history = resume(args, last, parts)
         else:
@@ -409,7 +423,7 @@ def main(arguments=None):
             train(args, images, history, parts)
         except (KeyboardInterrupt, OSError) as cut:
             reason = "stopped" if isinstance(cut, KeyboardInterrupt) else f"error: {cut}"
-            sys.exit(f"{reason}; --resume goes on after epoch {len(history)}")
+            sys.exit(f"{reason}; the same with --resume goes on after epoch {len(history)}")
     print(f"{len(history)} epochs are done. Now make the pictures with MNIST_MLP_GAN_TEST.py.")
 
 

@@ -14,6 +14,7 @@ from MNIST_MLP_GAN_NETWORK import Generator
 from MNIST_MLP_GAN_TEST import (
     epoch_range,
     find_checkpoints,
+    label,
     load_generator,
     load_row,
     spread,
@@ -222,7 +223,7 @@ def test_without_a_history_the_other_two_are_made(call, folders, history):
 def test_epochs_are_one_or_a_range():
     assert list(epoch_range("7")) == [7]
     assert list(epoch_range("0-3")) == [0, 1, 2, 3]
-    titles = [title(epoch_range(text)) for text in ["7", "5-5", "151-200"]]
+    titles = [title(label(epoch_range(text))) for text in ["7", "5-5", "151-200"]]
     assert titles == ["epoch 7", "epoch 5", "epochs 151-200"]
 
 
