@@ -164,7 +164,7 @@ def test_variety_of_generators_whose_fault_is_known(small_real):
     assert one_image["recall"] < 0.005  # itself
     half = score_variety(test[:125], small_real)
     assert half["precision"] == 1
-    assert half["recall"] < 0.95
+    assert 0.5 <= half["recall"] < 1
     assert score_variety(torch.rand(250, 784), small_real)["precision"] == 0
     assert score_variety(test.clone(), small_real) == {"precision": 1, "recall": 1}
 
