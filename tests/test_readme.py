@@ -1,25 +1,27 @@
 """The README says what is so: its code is the scripts' code, its pictures and options exist."""
 
 import re
+import subprocess
+import sys
 import textwrap
 
 import pytest
-from conftest import ROOT, TEST, TRAIN, run
+from benchmark import BETTER, HURRY
+from conftest import ROOT, TEST, TRAIN, environment, run, save_generator
 
-README = (ROOT / "README.md").read_text()
-SCRIPTS = {path.name: path.read_text() for path in ROOT.glob("*.py")}
-
-
-def python_blocks():
-    return re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SCRIPTS = {path.name: path.read_text(encoding="utf-8") for path in ROOT.glob("*.py")}
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+PROGRAMS = [block for block in BLOCKS if "import torch" in block]
+EXCERPTS = [block for block in BLOCKS if block not in PROGRAMS]
 
 
 def test_walkthrough_has_code():
-    assert len(python_blocks()) > 10
+    assert len(EXCERPTS) > 10
 
 
-@pytest.mark.parametrize("block", python_blocks())
-def test_every_python_block_stands_in_a_script(block):
+@pytest.mark.parametrize("block", EXCERPTS)
+def test_every_excerpt_stands_in_a_script(block):
     """Line for line; only a common indentation may differ."""
     for source in SCRIPTS.values():
         lines = source.splitlines()
@@ -31,6 +33,14 @@ def test_every_python_block_stands_in_a_script(block):
     pytest.fail(f"in no script:\n{block}")
 
 
+def test_program_draws_a_digit(tmp_path):
+    (program,) = PROGRAMS
+    save_generator(tmp_path / "checkpoints", 200)
+    env = environment(PYTHONPATH=str(ROOT), MPLBACKEND="Agg")
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=env, check=True)
+    assert (tmp_path / "digit.png").stat().st_size > 1000
+
+
 def test_pictures_and_files_it_names_exist():
     for path in re.findall(r"!?\[[^]]*\]\(([^):#]+)\)", README):
         assert (ROOT / path).exists(), path
@@ -40,3 +50,8 @@ def test_pictures_and_files_it_names_exist():
 def test_every_option_is_in_the_readme(script):
     for option in set(re.findall(r"--[a-z-]+", run(script, "--help"))) - {"--help"}:
         assert f"`{option}" in README, option
+
+
+@pytest.mark.parametrize("recipe", [HURRY, BETTER])
+def test_benchmark_times_the_readmes_recipes(recipe):
+    assert f"MNIST_MLP_GAN_TRAIN.py {recipe} " in README
