@@ -311,14 +311,15 @@ def read_history(path):
 
 
 def closeness(images, others):
-    """Return -|x - y|² / 2 of every pair of ``images`` x and ``others`` y: (N, M).
+    """Yield -|x - y|² / 2 of every pair of ``images`` x and ``others`` y, (400, M) at a time.
 
     0 is equal, and the farther the lower; halved, as in the exponent of a Gaussian.
     """
     half_squares = [torch.linalg.vector_norm(x, dim=1).square() / 2 for x in (images, others)]
-    # x·y - |y|²/2 - |x|²/2: a matrix product, where N x M differences would not fit into memory
-    pairs = torch.addmm(-half_squares[1], images, others.T).sub_(half_squares[0][:, None])
-    return pairs.clamp_(max=0)  # rounding can take equal images beyond it
+    # x·y - |y|²/2 - |x|²/2: matrix products, where the differences would not fit into memory
+    for chunk, half_square in zip(images.split(400), half_squares[0].split(400), strict=True):
+        pairs = torch.addmm(-half_squares[1], chunk, others.T).sub_(half_square[:, None])
+        yield pairs.clamp_(max=0)  # rounding can take equal images beyond it
 
 
 def log_likelihoods(images, samples, sigma):
@@ -337,8 +338,7 @@ def log_likelihoods(images, samples, sigma):
     """
     pixels = images.shape[1]
     constant = math.log(len(samples)) + pixels / 2 * math.log(2 * math.pi * sigma**2)
-    chunks = images.split(200)  # as many pairs at once as the processor's cache can hold
-    sums = [(closeness(chunk, samples) / sigma**2).logsumexp(dim=1) for chunk in chunks]
+    sums = [(pairs / sigma**2).logsumexp(dim=1) for pairs in closeness(images, samples)]
     return torch.cat(sums) - constant
 
 
@@ -349,7 +349,7 @@ def choose_sigma(validation, samples):
     weighed by its part in the image's likelihood, is the width squared. Going from a width to
     that distance again and again never makes it worse (it is an EM algorithm).
     """
-    pairs = closeness(validation, samples)
+    pairs = torch.cat(list(closeness(validation, samples)))
     sigma, change = 1.0, 1.0
     while change > 0.001:
         weights = (pairs / sigma**2).softmax(dim=1)
@@ -378,10 +378,10 @@ def score_likelihood(samples, real):
 
 def nearest(images, others):
     """Return for each of ``images`` which of ``others`` is nearest, by Euclidean distance: (N,)."""
-    # Pixels that all the others leave blank add the same to every distance: a tenth less to do.
-    used = (others != 0).any(dim=0)
-    images, others = images[:, used], others[:, used]
-    return torch.cat([closeness(chunk, others).argmax(dim=1) for chunk in images.split(400)])
+    # As closeness, but for |x|²/2: it is the same for all others.
+    half_squares = torch.linalg.vector_norm(others, dim=1).square() / 2
+    pairs = (torch.addmm(-half_squares, chunk, others.T) for chunk in images.split(200))
+    return torch.cat([each.argmax(dim=1) for each in pairs])
 
 
 def score_digits(images, real):
@@ -411,7 +411,7 @@ def score_digits(images, real):
 def reach(images):
     """Return how far each of ``images`` reaches: its ``closeness`` to the fifth nearest other."""
     # The sixth closest: each image is closest to itself.
-    return torch.cat([closeness(chunk, images).topk(6).values[:, 5] for chunk in images.split(400)])
+    return torch.cat([pairs.topk(6).values[:, 5] for pairs in closeness(images, images)])
 
 
 def score_variety(samples, real):
@@ -424,10 +424,10 @@ def score_variety(samples, real):
         share of test images within the reach of a sample.
     """
     precise, recalled = [], torch.zeros(len(real["test"]), dtype=bool, device=samples.device)
-    for chunk, chunk_reach in zip(samples.split(400), reach(samples).split(400), strict=True):
-        pairs = closeness(chunk, real["test"])
+    reaches = reach(samples).split(400)
+    for pairs, reach_of_each in zip(closeness(samples, real["test"]), reaches, strict=True):
         precise.append((pairs >= real["test_reach"]).any(dim=1))
-        recalled |= (pairs >= chunk_reach[:, None]).any(dim=0)
+        recalled |= (pairs >= reach_of_each[:, None]).any(dim=0)
     precision, recall = (found.float().mean().item() for found in (torch.cat(precise), recalled))
     return {"precision": precision, "recall": recall}
 
@@ -459,29 +459,31 @@ def load_real(data_dir, device):
     }
 
 
-def score_rows(rows, real):
+def score_rows(rows, draw, real):
     """Score the rows of the grid, and what to compare them with.
 
     Args:
-        rows: dict of label to samples, (10000, 784) in [0, 1].
+        rows: dict of label to Generator.
+        draw: function of a Generator and a count that returns so many samples.
         real: what ``load_real`` returns.
 
     Returns:
         scores: list of dicts, one for each row, then test images, training images, and the paper.
-        neighbours: the training images nearest to the last row's samples, (10000, 784).
+        samples, neighbours: the last row's first 25, and the training images nearest to them:
+            (25, 784) in [0, 1].
     """
     scores = []
-    for name, samples in tqdm(rows.items(), desc="scoring", unit="row", leave=False, disable=None):
-        images = samples.to(real["train"].device)
-        digits, neighbours = score_digits(images, real)
-        row = {"epoch": name, **score_likelihood(images, real), **digits}
-        scores.append(row | score_variety(images, real))
+    for name, G in tqdm(rows.items(), desc="scoring", unit="row", leave=False, disable=None):
+        samples = draw(G, SCORED_SAMPLES).to(real["train"].device)
+        digits, neighbours = score_digits(samples, real)
+        row = {"epoch": name, **score_likelihood(samples, real), **digits}
+        scores.append(row | score_variety(samples, real))
     scores.append({"epoch": "test images", **score_digits(real["test"], real)[0]})
     row = {"epoch": "training images", **score_likelihood(real["first"], real)}
     scores.append(row | score_variety(real["first"], real))
     # Table 1 of Goodfellow et al. 2014
     scores.append({"epoch": "the paper's GAN", "log_likelihood": 225, "standard_error": 2})
-    return scores, neighbours
+    return scores, samples[:25].cpu(), neighbours[:25].cpu()
 
 
 def save_scores(path, scores):
@@ -556,13 +558,10 @@ def main(arguments=None):
         print(f"No curves: {args.checkpoint_dir} has no history.csv with an epoch in it")
 
     if args.score:
-        samples = {name: draw(G, SCORED_SAMPLES) for name, G in rows.items()}
-        scores, neighbours = score_rows(samples, load_real(args.data_dir, device))
+        scores, *pairs = score_rows(rows, draw, load_real(args.data_dir, device))
         save_scores(outputs / "MNIST_MLP_GAN_SCORES.csv", scores)
         print(outputs / "MNIST_MLP_GAN_SCORES.csv")
-        name, last = list(samples.items())[-1]
-        pairs = draw_neighbours(name, last[:25], neighbours[:25].cpu())
-        pairs.save(outputs / "MNIST_MLP_GAN_NEIGHBOURS.png")
+        draw_neighbours(list(rows)[-1], *pairs).save(outputs / "MNIST_MLP_GAN_NEIGHBOURS.png")
         print(outputs / "MNIST_MLP_GAN_NEIGHBOURS.png")
         print(format_table(scores))
 

@@ -204,7 +204,7 @@ def cpu_name():
 def main():
     """Measure everything and print the table, in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7, help="turns of whole epochs (7)")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of whole epochs (5)")
     rounds = parser.parse_args().rounds
 
     contestants = [plain_loop, our_loop, hurry_loop, better_loop, products]

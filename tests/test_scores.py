@@ -256,8 +256,9 @@ def test_scores_are_computed_in_full_float32(scored, train, monkeypatch, tmp_pat
     closeness, precisions = MNIST_MLP_GAN_TEST.closeness, set()
 
     def observed(*images):
-        precisions.add(torch.get_float32_matmul_precision())
-        return closeness(*images)
+        for pairs in closeness(*images):
+            precisions.add(torch.get_float32_matmul_precision())
+            yield pairs
 
     monkeypatch.setattr(MNIST_MLP_GAN_TEST, "closeness", observed)
     scored()
