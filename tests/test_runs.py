@@ -268,11 +268,19 @@ def wait_for(path, child):
 def test_ctrl_c_says_how_to_go_on(small_mnist, tmp_path):
     options = ["--epochs", 2000, "--data-dir", small_mnist, "--checkpoint-dir", tmp_path]
     command = [sys.executable, TRAIN, *map(str, options)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not (line := process.stdout.readline()).startswith("epoch 2/"):
-        assert line
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+    def take_ctrl_c():  # which a test run in the background is told to ignore
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(command, preexec_fn=take_ctrl_c, **pipes) as process:
+        try:
+            while not (line := process.stdout.readline()).startswith("epoch 2/"):
+                assert line
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     epochs = len(torch.load(tmp_path / "last.pt", weights_only=True)["history"])
     assert process.returncode != 0
     # One less where it came between saving an epoch and counting it
