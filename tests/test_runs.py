@@ -18,7 +18,7 @@ import MNIST_MLP_GAN_TRAIN
 from MNIST_MLP_GAN_NETWORK import Discriminator, Generator
 from MNIST_MLP_GAN_TRAIN import whole_file
 
-KILLS = 25
+KILLS = 15
 
 
 def no_space(*_):

@@ -173,8 +173,9 @@ def test_variety_of_generators_whose_fault_is_known(small_real):
 
 
 @pytest.fixture
-def scored(call, small_mnist, tmp_path):
+def scored(call, small_mnist, tmp_path, monkeypatch):
     """Score a folder of checkpoints: G_2.pth draws the first training image, a 5, only."""
+    monkeypatch.setattr(MNIST_MLP_GAN_TEST, "SCORED_SAMPLES", 1000)  # a tenth of the wait
     checkpoints = tmp_path / "checkpoints"
     for epoch in range(2):
         save_generator(checkpoints, epoch)
