@@ -277,8 +277,8 @@ def draw_curves(history):
     ]
     epochs = [row["epoch"] for row in history]
     line = "-" if len(epochs) > 1 else "o"  # a line through one point would not be seen
-    for axes, column, label, color in curves:
-        axes.plot(epochs, [row[column] for row in history], line, color=color, label=label)
+    for axes, column, name, color in curves:
+        axes.plot(epochs, [row[column] for row in history], line, color=color, label=name)
 
     losses.axhline(2 * math.log(2), color="tab:blue", ls=":", label="d_loss at equilibrium: 2 ln 2")
     losses.axhline(math.log(2), color="tab:orange", ls=":", label="g_loss at equilibrium: ln 2")

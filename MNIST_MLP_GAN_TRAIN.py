@@ -34,6 +34,7 @@ from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, denorm, hidden_size,
 
 HERE = Path(__file__).resolve().parent
 HISTORY_COLUMNS = ["epoch", "d_loss", "g_loss", "d_x", "d_g_z"]
+# What shapes a run: --resume wants the same again.
 RUN_OPTIONS = ["batch_size", "lr", "beta1", "dropout", "hidden_size", "latent_size", "seed"]
 
 
@@ -320,6 +321,7 @@ def find_run(args):
     """
     folder, path = args.checkpoint_dir, args.checkpoint_dir / "last.pt"
     if not path.exists():
+        # A G_0.pth alone is of a start that was cut off: nothing is lost with it.
         if args.resume or any(folder.glob("G_[1-9]*.pth")):
             sys.exit(f"error: there is no {path} to go on from; choose another --checkpoint-dir")
         return None

@@ -2,7 +2,7 @@
 
     python tests/benchmark.py
 
-prints its table in about five minutes. Each contestant has a process of its own, and they run whole
+prints its table in some seven minutes. Each contestant has a process of its own, and they run whole
 epochs in turns, so that a noisy machine slows all alike; the ratios are medians over the turns.
 """
 
