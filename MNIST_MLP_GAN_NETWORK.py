@@ -22,8 +22,8 @@ class Discriminator(nn.Module):
     Args:
         image_size: pixels in a flattened image.
         hidden_size: units in each of the two hidden layers.
-        latent_size: not used, for D sees images only; it lets both networks take the same sizes.
-        dropout: share of the hidden units silenced while training, anew for every image.
+        latent_size: not used, since D sees only images; other copies of this lesson pass it.
+        dropout: share of the hidden units that are set to 0 in training, others for every image.
     """
 
     def __init__(
