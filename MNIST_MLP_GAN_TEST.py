@@ -7,7 +7,9 @@ G_<epoch>.pth and the history.csv of checkpoints/ and leaves in outputs/:
 
     MNIST_MLP_GAN.png           five samples of each row: an epoch, or the mean of several
     MNIST_MLP_GAN.gif           25 samples from the first epoch to the last
+    MNIST_MLP_GAN_WALK.png      from one z to another, by the last row's Generator
     MNIST_MLP_GAN_CURVES.png    the losses and D's mean scores by epoch
+    MNIST_MLP_GAN.html          a page to play with the rows' Generators: open it in a browser
     G_<first>-<last>.pth        the Generator of a row that is a mean
 
 A column of the grid, and a tile of the animation, keeps one z throughout: the same latent vector
@@ -15,6 +17,8 @@ becomes a digit. Nothing is picked by hand; another --seed shows other samples.
 """
 
 import argparse
+import base64
+import json
 import math
 import re
 import sys
@@ -50,12 +54,26 @@ def load_generator(path):
         sys.exit(f"error: {path} is no Generator's checkpoint ({error!r})")
 
 
-def generate(G, count, seed):
-    """Return ``count`` images by ``G``, (count, 784) in [0, 1]; the same z for the same seed."""
-    z = torch.randn(count, G.latent_size, generator=torch.Generator().manual_seed(seed))
+def draw_z(G, count, seed):
+    """Return ``count`` latent vectors for ``G``, (count, latent_size), standard normal."""
+    return torch.randn(count, G.latent_size, generator=torch.Generator().manual_seed(seed))
+
+
+def generate(G, z):
+    """Return the images that ``G`` makes of ``z``, (N, latent_size): (N, 784), in [0, 1]."""
     with torch.no_grad():
         fake_images = G(z)
     return denorm(fake_images)
+
+
+def walk(a, b, steps):
+    """Return ``steps`` latent vectors from ``a`` to ``b``, (steps, latent_size).
+
+    They lie on an arc: cos(t) a + sin(t) b is as normal as a and b. On the straight line, which
+    the paper takes (Figure 3 c and d), the vectors halfway would be shorter than any G was fed.
+    """
+    t = torch.linspace(0, math.pi / 2, steps)[:, None]
+    return torch.cos(t) * a + torch.sin(t) * b
 
 
 def mean_generator(generators):
@@ -137,17 +155,18 @@ def load_rows(rows, checkpoints):
 # ---- Pictures ----
 
 
-def lay_out(images, scale, padding=1, left=0, top=0):
-    """Return a white page with ``images`` in rows of five, enlarged, and with room for words.
+def lay_out(images, scale, columns=5, padding=1, left=0, top=0):
+    """Return a white page with ``images`` in rows, enlarged, and with room for words.
 
     Args:
         images: (N, channels, height, width) in [0, 1], 1 is paper.
         scale: dots of the page for a pixel, across and down.
+        columns: images in a row.
         padding: pixels between images, and around them.
         left: dots left free for words at the left of the images.
         top: dots left free for words above them.
     """
-    tiles = to_pil_image(make_grid(images, nrow=5, padding=padding, pad_value=1))
+    tiles = to_pil_image(make_grid(images, nrow=columns, padding=padding, pad_value=1))
     tiles = tiles.resize((tiles.width * scale, tiles.height * scale), Image.Resampling.NEAREST)
     page = Image.new("RGB", (left + tiles.width, top + tiles.height), "white")
     page.paste(tiles, (left, top))
@@ -217,6 +236,30 @@ def draw_curves(history):
     return figure
 
 
+# ---- The page to play with ----
+
+
+def pack(weights):
+    """Return the tensors of a state dict as text: transposed, and in bfloat16, half the size."""
+    halves = {n: w.t().contiguous().bfloat16().view(torch.int16) for n, w in weights.items()}
+    return {n: base64.b64encode(half.numpy().tobytes()).decode() for n, half in halves.items()}
+
+
+def fill_page(rows, z, folder):
+    """Return the page as HTML: with the Generators of ``rows``, ``z``, and D of the last epoch.
+
+    ``folder`` is the run's; without a last.pt in it there is no D.
+    """
+    run = {"folder": str(folder), "z": z.tolist()}
+    run["rows"] = [{"title": title(row), "G": pack(G.state_dict())} for row, G in rows.items()]
+    if (folder / "last.pt").exists():
+        last = torch.load(folder / "last.pt", map_location="cpu", weights_only=True)
+        run |= {"D": pack(last["D"]), "D_epoch": len(last["history"])}
+    template = (HERE / "assets" / "MNIST_MLP_GAN.html").read_text(encoding="utf-8")
+    text = json.dumps(run).replace("<", "\\u003c")  # lest a folder's name end the script
+    return template.replace("run = RUN;", f"run = {text};")
+
+
 # ---- The command ----
 
 
@@ -250,16 +293,27 @@ def main(arguments=None):
     epochs = sorted({*epochs[:20], *spread(epochs, 30)})  # all of the first, which change most
     frames = load_rows([one(epoch) for epoch in epochs], checkpoints) | means
 
+    *_, last_G = rows.values()
+    z = draw_z(last_G, 25, args.seed)
+    page = fill_page(rows, z, args.checkpoint_dir)
+
     outputs = args.output_dir
     outputs.mkdir(parents=True, exist_ok=True)
-    grid = draw_grid({row: generate(G, 25, args.seed)[:5] for row, G in rows.items()})
+    grid = draw_grid({row: generate(G, z)[:5] for row, G in rows.items()})
     grid.save(outputs / "MNIST_MLP_GAN.png")
     print(outputs / "MNIST_MLP_GAN.png")
 
-    first, *later = [draw_frame(row, generate(G, 25, args.seed)) for row, G in frames.items()]
+    first, *later = [draw_frame(row, generate(G, z)) for row, G in frames.items()]
     shown = {"duration": [200] * len(later) + [2000], "loop": 0}  # milliseconds; without an end
     first.save(outputs / "MNIST_MLP_GAN.gif", save_all=True, append_images=later, **shown)
     print(outputs / "MNIST_MLP_GAN.gif")
+
+    walks = torch.cat([generate(last_G, walk(z[i], z[i + 5], steps=9)) for i in range(5)])
+    lay_out(paper(walks), scale=3, columns=9).save(outputs / "MNIST_MLP_GAN_WALK.png")
+    print(outputs / "MNIST_MLP_GAN_WALK.png")
+
+    (outputs / "MNIST_MLP_GAN.html").write_text(page, encoding="utf-8")
+    print(outputs / "MNIST_MLP_GAN.html")
 
     for row, G in means.items():
         torch.save(G.state_dict(), outputs / f"G_{name(row)}.pth")

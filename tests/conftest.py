@@ -1,24 +1,12 @@
-"""What several test files share: real MNIST images, small enough to train on in a moment."""
+"""The fixtures: real MNIST images, few enough to train on in a moment, and the scripts' mains."""
 
-import gzip
-import importlib
-import os
+import functools
 import struct
-import subprocess
-import sys
-from pathlib import Path
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-
-from MNIST_MLP_GAN_NETWORK import Generator
-
-ROOT = Path(__file__).resolve().parent.parent
-TRAIN = ROOT / "MNIST_MLP_GAN_TRAIN.py"
-TEST = ROOT / "MNIST_MLP_GAN_TEST.py"
-ARCHIVES = ROOT / "data" / "MNIST" / "raw"
+from helpers import TRAIN, call_main, first_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -29,21 +17,6 @@ def global_settings():
     yield
     torch.set_float32_matmul_precision(precision)
     torch.set_default_dtype(dtype)
-
-
-def first_bytes(subset, kind, count):
-    """The bytes of the first ``count`` "images" or "labels" of MNIST's "train" or "t10k" set."""
-    dimensions, header, size = {"images": (3, 16, 28 * 28), "labels": (1, 8, 1)}[kind]
-    with gzip.open(ARCHIVES / f"{subset}-{kind}-idx{dimensions}-ubyte.gz") as archive:
-        archive.seek(header)
-        return archive.read(count * size)
-
-
-def first_images(count, subset="train"):
-    """The first ``count`` images: uint8, (count, 784)."""
-    return torch.frombuffer(
-        bytearray(first_bytes(subset, "images", count)), dtype=torch.uint8
-    ).view(-1, 784)
 
 
 @pytest.fixture(scope="session")
@@ -61,66 +34,28 @@ def small_mnist(tmp_path_factory):
     return data_dir
 
 
-def run(script, *options, fails=False, **kwargs):
-    """Run a script as a user does; return what it printed, or if it is to fail, its error."""
-    command = [sys.executable, script, *map(str, options)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, **kwargs)
-    assert (done.returncode != 0) == fails, done.stdout + done.stderr
-    return done.stderr if fails else done.stdout
-
-
 @pytest.fixture
 def call(capsys):
-    """Do what ``run`` does, on the CPU, within this process: seconds of imports faster."""
-
-    def call_main(script, *options, fails=False):
-        main = importlib.import_module(script.stem).main
-        capsys.readouterr()
-        error = None
-        try:
-            main([*map(str, options), "--device", "cpu"])
-        except SystemExit as exited:
-            error = exited.code if isinstance(exited.code, str) else capsys.readouterr().err
-        except OSError as raised:
-            error = f"error: {raised}"  # what the last lines of a script make of it
-        assert (error is not None) == fails, error
-        return error if fails else capsys.readouterr().out
-
-    return call_main
+    """Call a script's main with options; return what it printed, or if it is to fail, its error."""
+    return functools.partial(call_main, capsys)
 
 
 @pytest.fixture
 def train(small_mnist, call):
-    """Call the training script on the small MNIST, two epochs unless told otherwise."""
+    """Call the training script on the small MNIST; a new run has two epochs, if not told else."""
 
     def call_train(checkpoint_dir, *options, **kwargs):
-        options = ["--epochs", 2, "--data-dir", small_mnist, *options]
-        return call(TRAIN, *options, "--checkpoint-dir", checkpoint_dir, **kwargs)
+        epochs = [] if "--resume" in options else ["--epochs", 2]
+        folders = ["--data-dir", small_mnist, "--checkpoint-dir", checkpoint_dir]
+        return call(TRAIN, *epochs, *folders, *options, **kwargs)
 
     return call_train
 
 
-def save_generator(folder, epoch, image=None, **sizes):
-    """Save a Generator as G_<epoch>.pth; given ``image`` (784 values), it draws that from any z."""
-    G = Generator(**sizes)
-    if image is not None:
-        with torch.no_grad():
-            G.linear3.weight.zero_()
-            G.linear3.bias.copy_(image * 10)  # tanh(10) is 1 to eight digits
-    folder.mkdir(exist_ok=True)
-    torch.save(G.state_dict(), folder / f"G_{epoch}.pth")
-
-
-def contents(folder):
-    """The bytes of every file in ``folder`` by name, but for the lock."""
-    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file() and p.suffix}
-
-
-def picture(path):
-    """A picture's gray levels: (height, width) array, 0 is black."""
-    return np.array(Image.open(path).convert("L"))
-
-
-def environment(**changes):
-    """This process's environment with ``changes``; None takes a variable away."""
-    return {name: value for name, value in (os.environ | changes).items() if value is not None}
+@pytest.fixture
+def folders(tmp_path):
+    """A checkpoint folder, an output folder, and TEST's options that name them."""
+    checkpoints, outputs = tmp_path / "checkpoints", tmp_path / "outputs"
+    checkpoints.mkdir()
+    options = ["--checkpoint-dir", checkpoints, "--output-dir", outputs]
+    return SimpleNamespace(checkpoints=checkpoints, outputs=outputs, options=options)

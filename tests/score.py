@@ -46,7 +46,7 @@ def load_real(data_dir):
     "train", to compare with; and "validation", 500 others of it, to choose a width by.
     """
     sets = [MNIST(data_dir, train=True, download=True), MNIST(data_dir, train=False)]
-    train, test = (each.data.flatten(start_dim=1).float() / 255 for each in sets)
+    train, test = (each.data.flatten(start_dim=1).float().div_(255) for each in sets)
     return {
         "train": train,
         "digits": sets[0].targets,
@@ -58,8 +58,10 @@ def load_real(data_dir):
 
 
 def distances(images, others):
-    """Yield the distances from ``images`` to ``others``, (500, M) at a time, to save memory."""
-    return (torch.cdist(chunk, others) for chunk in images.split(500))
+    """Yield the distances from ``images`` to all ``others``, (250, M) at a time."""
+    # In parts, because cdist takes memory for a copy of each
+    for chunk in images.split(250):
+        yield torch.cat([torch.cdist(chunk, part) for part in others.split(5_000)], dim=1)
 
 
 # ---- Log-likelihood: are the test images where the samples are? ----
@@ -89,11 +91,11 @@ def score_likelihood(samples, real):
 
     Returns:
         dict: "log_likelihood", the mean of the test images, in nats; its "standard_error"; and
-        "sigma", the width of the window: the one of a grid, in steps of 2 %, under which the
+        "sigma", the width of the window: the one of a grid, in steps of 4 %, under which the
         validation images are most likely.
     """
     pairs = torch.cat(list(distances(real["validation"], samples)))
-    widths = np.geomspace(0.1, 1, 117).tolist()
+    widths = np.geomspace(0.1, 0.5, 41).tolist()
     sigma = max(widths, key=lambda width: log_likelihoods(pairs, width).mean().item())
     found = [log_likelihoods(pairs, sigma) for pairs in distances(real["test"], samples)]
     likelihoods = torch.cat(found)
@@ -155,7 +157,7 @@ def score_variety(samples, real):
         of test images in a ball of a sample.
     """
     precise, recalled = [], torch.zeros(len(real["test"]), dtype=torch.bool)
-    sample_radii = radii(samples).split(500)
+    sample_radii = radii(samples).split(250)
     for pairs, its_radii in zip(distances(samples, real["test"]), sample_radii, strict=True):
         precise.append((pairs <= real["test_radii"]).any(dim=1))
         recalled |= (pairs <= its_radii[:, None]).any(dim=0)
@@ -175,7 +177,7 @@ def score_rows(rows, seed, real):
     """
     scores = []
     for row, G in tqdm(rows.items(), desc="scoring", unit="row", leave=False, disable=None):
-        samples = pictures.generate(G, SAMPLES, seed)
+        samples = pictures.generate(G, pictures.draw_z(G, SAMPLES, seed))
         digits, neighbours = score_digits(samples, real)
         score = {"epoch": pictures.name(row), **score_likelihood(samples, real), **digits}
         scores.append(score | score_variety(samples, real))

@@ -1,0 +1,133 @@
+"""What several test files share: how to run a script, and how to look at what it leaves."""
+
+import gzip
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from MNIST_MLP_GAN_NETWORK import Generator
+
+ROOT = Path(__file__).resolve().parent.parent
+TRAIN = ROOT / "MNIST_MLP_GAN_TRAIN.py"
+TEST = ROOT / "MNIST_MLP_GAN_TEST.py"
+SCORE = ROOT / "tests" / "score.py"
+ARCHIVES = ROOT / "data" / "MNIST" / "raw"
+
+
+# ---- MNIST ----
+
+
+def first_bytes(subset, kind, count):
+    """The bytes of the first ``count`` "images" or "labels" of MNIST's "train" or "t10k" set."""
+    dimensions, header, size = {"images": (3, 16, 28 * 28), "labels": (1, 8, 1)}[kind]
+    with gzip.open(ARCHIVES / f"{subset}-{kind}-idx{dimensions}-ubyte.gz") as archive:
+        archive.seek(header)
+        return archive.read(count * size)
+
+
+def first_images(count, subset="train"):
+    """The first ``count`` images: uint8, (count, 784)."""
+    images = bytearray(first_bytes(subset, "images", count))
+    return torch.frombuffer(images, dtype=torch.uint8).view(-1, 784)
+
+
+# ---- Running a script ----
+
+
+def run(script, *options, fails=False, **kwargs):
+    """Run a script as a user does; return what it printed, or if it is to fail, its error."""
+    command = [sys.executable, script, *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, **kwargs)
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stderr if fails else done.stdout
+
+
+def call_main(capsys, script, *options, fails=False):
+    """Do what ``run`` does, on the CPU, within this process: seconds of imports faster."""
+    main = importlib.import_module(script.stem).main
+    device = ["--device", "cpu"] if script == TRAIN else []
+    capsys.readouterr()
+    error = None
+    try:
+        main([*device, *map(str, options)])
+    except SystemExit as exited:
+        error = exited.code if isinstance(exited.code, str) else capsys.readouterr().err
+    except OSError as raised:
+        error = f"error: {raised}"  # what the last lines of a script make of it
+    except KeyboardInterrupt:  # which would end the tests
+        error = "a traceback"
+    assert (error is not None) == fails, error
+    return error if fails else capsys.readouterr().out
+
+
+def environment(**changes):
+    """This process's environment with ``changes``; None takes a variable away."""
+    return {name: value for name, value in (os.environ | changes).items() if value is not None}
+
+
+def no_space(*_):
+    raise OSError(28, "No space left on device")
+
+
+# ---- Checkpoints ----
+
+
+def save_generator(folder, epoch, image=None, **sizes):
+    """Save a Generator as G_<epoch>.pth; given ``image`` (784 values), it draws that from any z."""
+    G = Generator(**sizes)
+    if image is not None:
+        with torch.no_grad():
+            G.linear3.weight.zero_()
+            G.linear3.bias.copy_(image * 10)  # tanh(10) is 1 to eight digits
+    folder.mkdir(exist_ok=True)
+    torch.save(G.state_dict(), folder / f"G_{epoch}.pth")
+
+
+def read_generator(path):
+    """The Generator of the lesson's sizes that was saved at ``path``."""
+    G = Generator()
+    G.load_state_dict(torch.load(path, weights_only=True))
+    return G
+
+
+def contents(folder):
+    """The bytes of every file in ``folder`` by name, but for the lock and unfinished files."""
+    files = [p for p in folder.iterdir() if p.is_file() and p.suffix not in ("", ".unfinished")]
+    return {path.name: path.read_bytes() for path in files}
+
+
+# ---- Pictures ----
+
+
+def picture(path, mode="L"):
+    """A picture's gray levels: (height, width) array, 0 is black. Mode "RGB": (..., 3)."""
+    return np.array(Image.open(path).convert(mode))
+
+
+def margins(page, scale, padding=1, width=28):
+    """How many dots above the images, and at their left, are left for words.
+
+    A page has images of 28 pixels by ``width``, with ``padding`` pixels around each, ``scale``
+    dots for a pixel, and what is left over goes to the top and to the left.
+    """
+    height, across = page.shape[0] - scale * padding, page.shape[1] - scale * padding
+    return height % (scale * (28 + padding)), across % (scale * (width + padding))
+
+
+def tile(page, row, column, scale, padding=1, width=28):
+    """The image in that place of a page, with ``scale`` dots for a pixel; see ``margins``."""
+    top, left = margins(page, scale, padding, width)
+    top += scale * (row * (28 + padding) + padding)
+    left += scale * (column * (width + padding) + padding)
+    return page[top : top + scale * 28, left : left + scale * width]
+
+
+def enlarged(image, scale):
+    """An image of 784 values as an array of ``scale`` dots for a pixel, across and down."""
+    return np.kron(np.asarray(image).reshape(28, 28), np.ones((scale, scale)))
