@@ -111,7 +111,7 @@ def one(epoch):
 
 
 def parse_row(text):
-    """Return the row that ``text`` names: "7" is one epoch, "13-24" the mean of twelve."""
+    """Return the row that ``text`` names: "7" is one epoch, "18-26" the mean of nine."""
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
     row = range(int(match[1]), int(match[2] or match[1]) + 1) if match else ()
     if not row:
@@ -120,12 +120,12 @@ def parse_row(text):
 
 
 def name(row):
-    """Return the text that names ``row``: "7" or "13-24"."""
+    """Return the text that names ``row``: "7" or "18-26"."""
     return str(row[0]) if len(row) == 1 else f"{row[0]}-{row[-1]}"
 
 
 def title(row):
-    """Return the ``name`` of ``row`` with its noun: "epoch 7" or "epochs 13-24"."""
+    """Return the ``name`` of ``row`` with its noun: "epoch 7" or "epochs 18-26"."""
     return f"epoch {name(row)}" if len(row) == 1 else f"epochs {name(row)}"
 
 
@@ -276,7 +276,7 @@ def parse_arguments(arguments=None, description="Make the pictures of a training
         type=parse_row,
         nargs="+",
         metavar="ROW",
-        help="what to show, if not five epochs, evenly spread: 7 is an epoch, 13-24 the Generator "
+        help="what to show, if not five epochs, evenly spread: 7 is an epoch, 18-26 the Generator "
         "whose weights are the means of those epochs'",
     )
     add("--seed", type=int, default=0, help="same seed, same z")
@@ -322,10 +322,12 @@ def main(arguments=None):
     path = args.checkpoint_dir / "history.csv"
     try:
         history = np.genfromtxt(path, delimiter=",", names=True)
-        draw_curves(np.atleast_1d(history)).savefig(outputs / "MNIST_MLP_GAN_CURVES.png")
+        curves = draw_curves(np.atleast_1d(history))
+    except (OSError, ValueError, IndexError) as error:  # no such file, or other columns in it
+        print(f"No curves, because {path} cannot be read ({error!r})")
+    else:
+        curves.savefig(outputs / "MNIST_MLP_GAN_CURVES.png")
         print(outputs / "MNIST_MLP_GAN_CURVES.png")
-    except (FileNotFoundError, ValueError) as error:
-        print(f"No curves, because {path} cannot be read ({error})")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def test_every_excerpt_stands_in_a_script(block):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_every_program_runs(program, tmp_path):
     """After a run of which two files are made up here."""
-    save_generator(tmp_path / "outputs", "13-24")
+    save_generator(tmp_path / "outputs", "18-26")
     (tmp_path / "checkpoints").mkdir()
     last = {"D": Discriminator().state_dict(), "G": Generator().state_dict()}
     torch.save(last, tmp_path / "checkpoints" / "last.pt")
