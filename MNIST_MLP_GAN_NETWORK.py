@@ -22,8 +22,8 @@ class Discriminator(nn.Module):
     Args:
         image_size: pixels in a flattened image.
         hidden_size: units in each of the two hidden layers.
-        latent_size: not used, since D sees only images; other copies of this lesson pass it.
-        dropout: share of the hidden units that are set to 0 in training, others for every image.
+        latent_size: not used, since D sees only images; for code that passes it to both networks.
+        dropout: share of the hidden units set to 0 in training, at random for every image anew.
     """
 
     def __init__(

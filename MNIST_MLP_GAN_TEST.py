@@ -18,6 +18,7 @@ becomes a digit. Nothing is picked by hand; another --seed shows other samples.
 
 import argparse
 import base64
+import contextlib
 import json
 import math
 import re
@@ -40,10 +41,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def load_generator(path):
-    """Return the Generator saved at ``path``; the sizes of its layers are those of its weights.
-
-    Exits if the file cannot be read, or is of another network.
-    """
+    """Return the Generator saved at ``path``, of any layer sizes; exits if there is none."""
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         hidden_size, latent_size = weights["linear1.weight"].shape
@@ -144,10 +142,7 @@ def load_row(row, checkpoints):
 
 
 def load_rows(rows, checkpoints):
-    """Return dict of row to Generator, by default of five epochs, evenly spread.
-
-    ``checkpoints`` is what ``find_checkpoints`` returns.
-    """
+    """Return dict of row to Generator, by default of five epochs, evenly spread."""
     rows = rows or [one(epoch) for epoch in spread(list(checkpoints), 5)]
     return {row: load_row(row, checkpoints) for row in rows}
 
@@ -208,10 +203,8 @@ def draw_curves(history):
     """Return a figure of losses and scores by epoch, with the values at the equilibrium dotted.
 
     There G's images are like the real ones and D can only guess: D(x) = D(G(z)) = 1/2, so that
-    d_loss = 2 ln 2 and g_loss = ln 2 (Goodfellow et al. 2014, section 4.1).
-
-    Args:
-        history: what ``np.genfromtxt`` makes of a history.csv.
+    d_loss = 2 ln 2 and g_loss = ln 2 (Goodfellow et al. 2014, section 4.1). ``history`` is what
+    ``np.genfromtxt`` makes of a history.csv.
     """
     figure = Figure(figsize=(10, 4.2), dpi=100, layout="constrained")
     losses, scores = figure.subplots(1, 2)
@@ -246,17 +239,14 @@ def pack(weights):
 
 
 def fill_page(rows, z, folder):
-    """Return the page as HTML: with the Generators of ``rows``, ``z``, and D of the last epoch.
-
-    ``folder`` is the run's; without a last.pt in it there is no D.
-    """
+    """Return the page with the Generators of ``rows``, ``z``, and the D of the run's ``folder``."""
     run = {"folder": str(folder), "z": z.tolist()}
     run["rows"] = [{"title": title(row), "G": pack(G.state_dict())} for row, G in rows.items()]
-    if (folder / "last.pt").exists():
+    with contextlib.suppress(Exception):  # without a whole last.pt, a page without D
         last = torch.load(folder / "last.pt", map_location="cpu", weights_only=True)
         run |= {"D": pack(last["D"]), "D_epoch": len(last["history"])}
     template = (HERE / "assets" / "MNIST_MLP_GAN.html").read_text(encoding="utf-8")
-    text = json.dumps(run).replace("<", "\\u003c")  # lest a folder's name end the script
+    text = json.dumps(run).replace("<", "\\u003c")  # or a folder's name could end the script
     return template.replace("run = RUN;", f"run = {text};")
 
 
@@ -271,14 +261,8 @@ def parse_arguments(arguments=None, description="Make the pictures of a training
     add = parser.add_argument
     add("--checkpoint-dir", type=Path, default=HERE / "checkpoints", help="where G_<epoch>.pth are")
     add("--output-dir", type=Path, default=HERE / "outputs", help="where the pictures go")
-    add(
-        "--rows",
-        type=parse_row,
-        nargs="+",
-        metavar="ROW",
-        help="what to show, if not five epochs, evenly spread: 7 is an epoch, 18-26 the Generator "
-        "whose weights are the means of those epochs'",
-    )
+    rows = "epochs such as 7, or means such as 18-26, to show; None: five epochs, evenly spread"
+    add("--rows", type=parse_row, nargs="+", metavar="ROW", help=rows)
     add("--seed", type=int, default=0, help="same seed, same z")
     return parser.parse_args(arguments)
 
@@ -295,7 +279,6 @@ def main(arguments=None):
 
     *_, last_G = rows.values()
     z = draw_z(last_G, 25, args.seed)
-    page = fill_page(rows, z, args.checkpoint_dir)
 
     outputs = args.output_dir
     outputs.mkdir(parents=True, exist_ok=True)
@@ -312,6 +295,7 @@ def main(arguments=None):
     lay_out(paper(walks), scale=3, columns=9).save(outputs / "MNIST_MLP_GAN_WALK.png")
     print(outputs / "MNIST_MLP_GAN_WALK.png")
 
+    page = fill_page(rows, z, args.checkpoint_dir)
     (outputs / "MNIST_MLP_GAN.html").write_text(page, encoding="utf-8")
     print(outputs / "MNIST_MLP_GAN.html")
 

@@ -90,9 +90,9 @@ def train_generator(D, G, criterion, g_optimizer, batch_size):
     """
     device = next(G.parameters()).device
 
-    # A new z: D has just been trained on the fakes before.
+    # A new z: D was just trained on the fakes of the last one.
     z = torch.randn(batch_size, G.latent_size, device=device)
-    fake_images = G(z)  # no no_grad here: now G learns
+    fake_images = G(z)  # with gradients: now G learns
     fake_score = D(fake_images)
 
     # Real labels for fake images: G wants D to say 1. This is
@@ -101,7 +101,7 @@ def train_generator(D, G, criterion, g_optimizer, batch_size):
     g_loss = criterion(fake_score, real_labels)
 
     g_optimizer.zero_grad()
-    # The gradient flows back through D, but only G collects it.
+    # Back through D, whose own gradients nobody needs here.
     g_loss.backward(inputs=list(G.parameters()))
     g_optimizer.step()
     return g_loss.detach()
@@ -137,7 +137,7 @@ def load_images(data_dir):
     """Return MNIST's training images: uint8, (60000, 784), 255 is ink. Exits if there are none."""
     try:
         return MNIST(data_dir, download=True).data.flatten(start_dim=1)
-    except Exception as error:  # a damaged file can lead torchvision to any
+    except Exception as error:  # a damaged file can raise anything
         raw = data_dir / "MNIST" / "raw"
         sys.exit(f"error: no MNIST ({error!r}); leave nothing but its four .gz files in {raw}")
 
@@ -167,7 +167,7 @@ def build(args):
 
 def seed_epoch(seed, epoch):
     """Seed torch for one epoch, so that a resumed run draws the same numbers as an unbroken one."""
-    torch.manual_seed(10_000 * seed + epoch)
+    torch.manual_seed(10_000 * seed + epoch)  # no two seeds share an epoch's numbers
 
 
 # ---- The run's files ----
@@ -185,13 +185,13 @@ def whole_file(path):
     with unfinished.open("wb") as file:
         file.write(content.getbuffer())
         file.flush()
-        os.fsync(file.fileno())  # on the disk before it gets its name, lest the power fail
+        os.fsync(file.fileno())  # on the disk before it gets its name: power can fail
     unfinished.replace(path)
 
 
 def generate_samples(G):
     """Return 25 images by G, from the same z at every call: (25, 784), in [-1, 1]."""
-    # A new generator always starts alike, and leaves the training's random numbers alone.
+    # A new torch.Generator always starts alike, and leaves the training's numbers alone.
     z = torch.randn(25, G.latent_size, generator=torch.Generator())
     with torch.no_grad():
         return G(z.to(next(G.parameters()).device))

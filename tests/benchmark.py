@@ -146,10 +146,11 @@ def serve(make_epoch, pipe):
 def measure_epochs(contestants, rounds):
     """Run the contestants' epochs in turns; return the seconds of each."""
     context = multiprocessing.get_context("spawn")
-    pipes = []
+    pipes, processes = [], []
     for make_epoch in contestants:
         pipe, its_end = context.Pipe()
-        context.Process(target=serve, args=(make_epoch, its_end), daemon=True).start()
+        processes.append(context.Process(target=serve, args=(make_epoch, its_end), daemon=True))
+        processes[-1].start()
         pipes.append(pipe)
 
     def one(pipe):
@@ -157,6 +158,8 @@ def measure_epochs(contestants, rounds):
         return pipe.recv()
 
     turns = [[one(pipe) for pipe in pipes] for _ in range(rounds + 1)]
+    for process in processes:
+        process.kill()
     return list(zip(*turns[1:], strict=True))  # the first turn warms up
 
 
