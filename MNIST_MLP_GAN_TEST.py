@@ -274,7 +274,7 @@ def main(arguments=None):
     rows = load_rows(args.rows, checkpoints)
     means = {row: G for row, G in rows.items() if len(row) > 1}
     epochs = list(checkpoints)
-    epochs = sorted({*epochs[:20], *spread(epochs, 30)})  # all of the first, which change most
+    epochs = sorted({*epochs[:20], *spread(epochs, 30)})  # the first 20 change most
     frames = load_rows([one(epoch) for epoch in epochs], checkpoints) | means
 
     *_, last_G = rows.values()

@@ -32,8 +32,7 @@ from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, denorm, hidden_size,
 HERE = Path(__file__).resolve().parent
 HISTORY_COLUMNS = "epoch,d_loss,g_loss,d_x,d_g_z"
 # What shapes a run, so that --resume need not be told again
-RUN_OPTIONS = ["epochs", "batch_size", "lr", "beta1", "dropout"]
-RUN_OPTIONS += ["hidden_size", "latent_size", "seed"]
+SETTINGS = ["epochs", "batch_size", "lr", "beta1", "dropout", "hidden_size", "latent_size", "seed"]
 
 
 # ---- The lesson: one step of D, one step of G ----
@@ -90,7 +89,7 @@ def train_generator(D, G, criterion, g_optimizer, batch_size):
     """
     device = next(G.parameters()).device
 
-    # A new z: D was just trained on the fakes of the last one.
+    # A new z, for fakes that D has not been trained on.
     z = torch.randn(batch_size, G.latent_size, device=device)
     fake_images = G(z)  # with gradients: now G learns
     fake_score = D(fake_images)
@@ -101,7 +100,7 @@ def train_generator(D, G, criterion, g_optimizer, batch_size):
     g_loss = criterion(fake_score, real_labels)
 
     g_optimizer.zero_grad()
-    # Back through D, whose own gradients nobody needs here.
+    # inputs: only G's gradients; D's would be thrown away.
     g_loss.backward(inputs=list(G.parameters()))
     g_optimizer.step()
     return g_loss.detach()
@@ -191,7 +190,7 @@ def whole_file(path):
 
 def generate_samples(G):
     """Return 25 images by G, from the same z at every call: (25, 784), in [-1, 1]."""
-    # A new torch.Generator always starts alike, and leaves the training's numbers alone.
+    # torch.Generator, a source of random numbers: a new one always starts alike.
     z = torch.randn(25, G.latent_size, generator=torch.Generator())
     with torch.no_grad():
         return G(z.to(next(G.parameters()).device))
@@ -221,7 +220,7 @@ def save_epoch(args, history, D, G, d_optimizer, g_optimizer):
             "G": G.state_dict(),
             "d_optimizer": d_optimizer.state_dict(),
             "g_optimizer": g_optimizer.state_dict(),
-            "options": {name: getattr(args, name) for name in RUN_OPTIONS},
+            "options": {name: getattr(args, name) for name in SETTINGS},
             "history": history,
         }
         torch.save(last, file)
@@ -245,7 +244,7 @@ def find_run(args):
         )
     try:
         last = torch.load(path, map_location="cpu", weights_only=True)
-        if list(last["options"]) != RUN_OPTIONS:
+        if list(last["options"]) != SETTINGS:
             raise ValueError("it is another program's")
         return last
     except Exception as error:  # there is no end to what a damaged file can raise
@@ -370,7 +369,7 @@ def main(arguments=None):
         images = load_images(args.data_dir).to(args.device)
         try:
             D, G, d_optimizer, g_optimizer = build(args)
-        except ValueError as error:  # torch's own words on an lr, a beta1 or a dropout
+        except (ValueError, RuntimeError) as error:  # torch's own words on lr, beta1, dropout, seed
             sys.exit(f"error: {error}")
         history = []
         if args.resume:
