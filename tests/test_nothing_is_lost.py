@@ -15,7 +15,7 @@ from helpers import ROOT, TRAIN, contents, no_space, read_generator, save_genera
 import MNIST_MLP_GAN_TRAIN
 from MNIST_MLP_GAN_TRAIN import whole_file
 
-KILLS = 15
+KILLS = 10
 # Each other than its default
 OPTIONS = "--batch-size 70 --lr 0.001 --beta1 0.5 --dropout 0.5 --hidden-size 16 --latent-size 7"
 OPTIONS = [*OPTIONS.split(), "--seed", "3"]
