@@ -248,6 +248,11 @@ def test_drawn_stroke_is_judged_and_leaves_the_samples_alone(open_page):
     page.keyboard.press("Space")
     assert page.evaluate("image[13 * 28 + 14]") == 1
 
+    page.click("#walk")
+    page.focus("#large")
+    page.keyboard.press("Space")
+    assert page.inner_text("#walk") == "Walk"  # or the next stride would take the stroke away
+
 
 def test_without_last_pt_there_is_no_d(open_page, run_folder, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run", ignore=shutil.ignore_patterns("last.pt"))
