@@ -18,7 +18,7 @@ becomes a digit. Nothing is picked by hand; another --seed shows other samples.
 
 import argparse
 import base64
-import contextlib
+import copy
 import json
 import math
 import re
@@ -78,20 +78,35 @@ def mean_generator(generators):
     """Return the Generator whose weights are the means of those of ``generators``, of one run.
 
     D and G circle around the point where both would stand still. The mean is nearer to it than
-    any point of the circle. Yazici et al. 2019, https://arxiv.org/abs/1806.04498.
+    any point of the circle. Yazici et al. 2019, https://arxiv.org/abs/1806.04498. Exits if the
+    Generators differ in size.
     """
+    mean = copy.deepcopy(generators[0])
     states = [G.state_dict() for G in generators]
     try:
-        means = {name: torch.stack([s[name] for s in states]).mean(dim=0) for name in states[0]}
+        mean.load_state_dict(
+            {k: torch.stack([s[k] for s in states]).mean(dim=0) for k in states[0]}
+        )
     except RuntimeError as error:
         sys.exit(f"error: no mean of Generators of different sizes ({error})")
-    hidden_size, latent_size = means["linear1.weight"].shape
-    mean = Generator(hidden_size=hidden_size, latent_size=latent_size)
-    mean.load_state_dict(means)
     return mean
 
 
-# ---- Rows: which epochs to show ----
+# ---- Rows: which epochs to show. A row is named by its text: "7", or "18-26" for a mean ----
+
+
+def parse_epochs(row):
+    """Return the epochs of ``row``, a range: one of "7", nine of "18-26"; exits if it is no row."""
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", row)
+    epochs = range(int(match[1]), int(match[2] or match[1]) + 1) if match else ()
+    if not epochs:
+        sys.exit(f"error: {row!r} is no epoch such as 7, nor a mean such as 18-26")
+    return epochs
+
+
+def add_noun(row):
+    """Return the title of ``row``: "epoch 7" or "epochs 18-26"."""
+    return f"epochs {row}" if "-" in row else f"epoch {row}"
 
 
 def find_checkpoints(folder):
@@ -103,48 +118,24 @@ def find_checkpoints(folder):
     return dict(sorted(paths.items()))  # by number: by name, G_10 would come before G_2
 
 
-def one(epoch):
-    """Return the row that shows one epoch. A row is the range of its epochs."""
-    return range(epoch, epoch + 1)
-
-
-def parse_row(text):
-    """Return the row that ``text`` names: "7" is one epoch, "18-26" the mean of nine."""
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
-    row = range(int(match[1]), int(match[2] or match[1]) + 1) if match else ()
-    if not row:
-        raise argparse.ArgumentTypeError(f"{text!r} is no epoch such as 7, nor a mean such as 1-7")
-    return row
-
-
-def name(row):
-    """Return the text that names ``row``: "7" or "18-26"."""
-    return str(row[0]) if len(row) == 1 else f"{row[0]}-{row[-1]}"
-
-
-def title(row):
-    """Return the ``name`` of ``row`` with its noun: "epoch 7" or "epochs 18-26"."""
-    return f"epoch {name(row)}" if len(row) == 1 else f"epochs {name(row)}"
-
-
-def spread(epochs, count):
+def choose_evenly(epochs, count):
     """Choose at most ``count`` of ``epochs``, evenly spread from the first to the last."""
     places = np.linspace(0, len(epochs) - 1, min(count, len(epochs)))
     return [epochs[round(place)] for place in places]
 
 
-def load_row(row, checkpoints):
-    """Return the Generator of ``row``; exits if an epoch has no checkpoint."""
-    if missing := [epoch for epoch in row if epoch not in checkpoints]:
-        sys.exit(f"error: no checkpoint of epoch {missing[0]}; the last is of {max(checkpoints)}")
-    generators = [load_generator(checkpoints[epoch]) for epoch in row]
-    return mean_generator(generators) if len(row) > 1 else generators[0]
-
-
 def load_rows(rows, checkpoints):
-    """Return dict of row to Generator, by default of five epochs, evenly spread."""
-    rows = rows or [one(epoch) for epoch in spread(list(checkpoints), 5)]
-    return {row: load_row(row, checkpoints) for row in rows}
+    """Return dict of row to Generator; exits if an epoch has no checkpoint.
+
+    By default the rows are five epochs, evenly spread.
+    """
+    generators = {}
+    for row in rows or map(str, choose_evenly([*checkpoints], 5)):
+        epochs = parse_epochs(row)
+        if missing := [epoch for epoch in epochs if epoch not in checkpoints]:
+            sys.exit(f"error: no checkpoint of epoch {missing[0]}; the last is {max(checkpoints)}")
+        generators[row] = mean_generator([load_generator(checkpoints[epoch]) for epoch in epochs])
+    return generators
 
 
 # ---- Pictures ----
@@ -168,34 +159,35 @@ def lay_out(images, scale, columns=5, padding=1, left=0, top=0):
     return page
 
 
-def write(page, center, words, size):
-    """Write ``words`` on ``page``, centered there, so many dots high."""
+def draw_words(page, center, words, size):
+    """Draw ``words`` on ``page`` in black, centered there, so many dots high."""
     font = ImageFont.load_default(size)
     ImageDraw.Draw(page).text(center, words, "black", font, anchor="mm", align="center")
 
 
-def paper(images):
-    """Turn ``images``, (N, 784), 1 is ink, into black ink on paper: (N, 1, 28, 28), 1 is paper."""
+def black_on_white(images):
+    """Turn ``images``, (N, 784), 1 is ink, into (N, 1, 28, 28) for ``lay_out``: 1 is paper."""
     return 1 - images.reshape(-1, 1, 28, 28)
 
 
 def draw_grid(samples):
     """Return the grid as a picture: ``samples`` is a dict of row to its five images, (5, 784)."""
     scale = 5
-    widest = max(ImageFont.load_default(18).getlength(name(row)) for row in samples)
+    widest = max(ImageFont.load_default(18).getlength(row) for row in samples)
     left = max(80, 16 + round(widest))
-    page = lay_out(paper(torch.cat(list(samples.values()))), scale, left=left)
+    page = lay_out(black_on_white(torch.cat(list(samples.values()))), scale, left=left)
     for line, row in enumerate(samples):
         middle = (line * 29 + 15) * scale  # 28 pixels and a line between images
-        write(page, (left / 2, middle), title(row).replace(" ", "\n"), size=18)
+        draw_words(page, (left / 2, middle), add_noun(row).replace(" ", "\n"), size=18)
     return page
 
 
 def draw_frame(row, images):
     """Return a frame of the animation: 25 ``images``, (25, 784), under the title of ``row``."""
-    grays = (paper(images) * 15).round() / 15  # 16 do for digits of 28 pixels, and halve the file
+    # 16 grays do for digits of 28 pixels, and halve the file
+    grays = (black_on_white(images) * 15).round() / 15
     page = lay_out(grays, scale=3, top=36).convert("L")
-    write(page, (page.width / 2, 18), title(row), size=20)
+    draw_words(page, (page.width / 2, 18), add_noun(row), size=20)
     return page
 
 
@@ -232,19 +224,32 @@ def draw_curves(history):
 # ---- The page to play with ----
 
 
-def pack(weights):
-    """Return the tensors of a state dict as text: transposed, and in bfloat16, half the size."""
-    halves = {n: w.t().contiguous().bfloat16().view(torch.int16) for n, w in weights.items()}
-    return {n: base64.b64encode(half.numpy().tobytes()).decode() for n, half in halves.items()}
+def encode(tensor):
+    """Return the numbers of ``tensor`` as text: base64 of its bytes."""
+    return base64.b64encode(tensor.contiguous().numpy().tobytes()).decode()
+
+
+def encode_weights(state):
+    """Return a state dict as texts: transposed, and in bfloat16, half the size."""
+    return {k: encode(w.t().contiguous().bfloat16().view(torch.int16)) for k, w in state.items()}
 
 
 def fill_page(rows, z, folder):
-    """Return the page with the Generators of ``rows``, ``z``, and the D of the run's ``folder``."""
-    run = {"folder": str(folder), "z": z.tolist()}
-    run["rows"] = [{"title": title(row), "G": pack(G.state_dict())} for row, G in rows.items()]
-    with contextlib.suppress(Exception):  # without a whole last.pt, a page without D
+    """Return the page with the Generators of ``rows``, ``z``, and D and real images of ``folder``.
+
+    Without a last.pt that can be read, it is a page without the last two.
+    """
+    run = {"folder": folder.resolve().name, "z": z.tolist()}
+    run["rows"] = [
+        {"title": add_noun(row), "G": encode_weights(G.state_dict())} for row, G in rows.items()
+    ]
+    try:
         last = torch.load(folder / "last.pt", map_location="cpu", weights_only=True)
-        run |= {"D": pack(last["D"]), "D_epoch": len(last["history"])}
+    except Exception:  # there is no end to what a damaged file can raise
+        last = None
+    if last:
+        run |= {"D": encode_weights(last["D"]), "D_epoch": len(last["history"])}
+        run["real_images"] = encode(last["real_images"])
     template = (HERE / "assets" / "MNIST_MLP_GAN.html").read_text(encoding="utf-8")
     text = json.dumps(run).replace("<", "\\u003c")  # or a folder's name could end the script
     return template.replace("run = RUN;", f"run = {text};")
@@ -262,7 +267,7 @@ def parse_arguments(arguments=None, description="Make the pictures of a training
     add("--checkpoint-dir", type=Path, default=HERE / "checkpoints", help="where G_<epoch>.pth are")
     add("--output-dir", type=Path, default=HERE / "outputs", help="where the pictures go")
     rows = "epochs such as 7, or means such as 18-26, to show; None: five epochs, evenly spread"
-    add("--rows", type=parse_row, nargs="+", metavar="ROW", help=rows)
+    add("--rows", nargs="+", metavar="ROW", help=rows)
     add("--seed", type=int, default=0, help="same seed, same z")
     return parser.parse_args(arguments)
 
@@ -272,12 +277,12 @@ def main(arguments=None):
     args = parse_arguments(arguments)
     checkpoints = find_checkpoints(args.checkpoint_dir)
     rows = load_rows(args.rows, checkpoints)
-    means = {row: G for row, G in rows.items() if len(row) > 1}
-    epochs = list(checkpoints)
-    epochs = sorted({*epochs[:20], *spread(epochs, 30)})  # the first 20 change most
-    frames = load_rows([one(epoch) for epoch in epochs], checkpoints) | means
+    means = {row: G for row, G in rows.items() if "-" in row}
+    epochs = [*checkpoints]
+    epochs = sorted({*epochs[:20], *choose_evenly(epochs, 30)})  # the first 20 change most
+    frames = load_rows(map(str, epochs), checkpoints) | means
 
-    *_, last_G = rows.values()
+    last_G = [*rows.values()][-1]
     z = draw_z(last_G, 25, args.seed)
 
     outputs = args.output_dir
@@ -292,7 +297,7 @@ def main(arguments=None):
     print(outputs / "MNIST_MLP_GAN.gif")
 
     walks = torch.cat([generate(last_G, walk(z[i], z[i + 5], steps=9)) for i in range(5)])
-    lay_out(paper(walks), scale=3, columns=9).save(outputs / "MNIST_MLP_GAN_WALK.png")
+    lay_out(black_on_white(walks), scale=3, columns=9).save(outputs / "MNIST_MLP_GAN_WALK.png")
     print(outputs / "MNIST_MLP_GAN_WALK.png")
 
     page = fill_page(rows, z, args.checkpoint_dir)
@@ -300,8 +305,8 @@ def main(arguments=None):
     print(outputs / "MNIST_MLP_GAN.html")
 
     for row, G in means.items():
-        torch.save(G.state_dict(), outputs / f"G_{name(row)}.pth")
-        print(outputs / f"G_{name(row)}.pth")
+        torch.save(G.state_dict(), outputs / f"G_{row}.pth")
+        print(outputs / f"G_{row}.pth")
 
     path = args.checkpoint_dir / "history.csv"
     try:

@@ -31,8 +31,8 @@ from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, denorm, hidden_size,
 
 HERE = Path(__file__).resolve().parent
 HISTORY_COLUMNS = "epoch,d_loss,g_loss,d_x,d_g_z"
-# What shapes a run, so that --resume need not be told again
-SETTINGS = ["epochs", "batch_size", "lr", "beta1", "dropout", "hidden_size", "latent_size", "seed"]
+# The options that shape a run: last.pt keeps them, so that --resume need not be told again
+OPTIONS = ["epochs", "batch_size", "lr", "beta1", "dropout", "hidden_size", "latent_size", "seed"]
 
 
 # ---- The lesson: one step of D, one step of G ----
@@ -61,7 +61,7 @@ def train_discriminator(D, G, criterion, d_optimizer, real_images):
 
     # Fake images: D should say 0.
     z = torch.randn(batch_size, G.latent_size, device=device)
-    with torch.no_grad():  # G does not learn in this step
+    with torch.no_grad():  # G does not learn in this step, so nothing is kept for its gradient
         fake_images = G(z)
     fake_score = D(fake_images)
     fake_labels = torch.zeros_like(fake_score)
@@ -94,14 +94,14 @@ def train_generator(D, G, criterion, g_optimizer, batch_size):
     fake_images = G(z)  # with gradients: now G learns
     fake_score = D(fake_images)
 
-    # Real labels for fake images: G wants D to say 1. This is
-    # the paper's non-saturating loss (section 3).
+    # Real labels for fake images: G wants D to say 1.
+    # This is the paper's non-saturating loss (section 3).
     real_labels = torch.ones_like(fake_score)
     g_loss = criterion(fake_score, real_labels)
 
     g_optimizer.zero_grad()
-    # inputs: only G's gradients; D's would be thrown away.
-    g_loss.backward(inputs=list(G.parameters()))
+    # Back through D and the images into G. D gets gradients, too; its next step clears them.
+    g_loss.backward()
     g_optimizer.step()
     return g_loss.detach()
 
@@ -138,7 +138,7 @@ def load_images(data_dir):
         return MNIST(data_dir, download=True).data.flatten(start_dim=1)
     except Exception as error:  # a damaged file can raise anything
         raw = data_dir / "MNIST" / "raw"
-        sys.exit(f"error: no MNIST ({error!r}); leave nothing but its four .gz files in {raw}")
+        sys.exit(f"error: no MNIST ({error!r}); leave only its .gz files in {raw}, and try again")
 
 
 def shuffled_batches(images, batch_size):
@@ -166,7 +166,7 @@ def build(args):
 
 def seed_epoch(seed, epoch):
     """Seed torch for one epoch, so that a resumed run draws the same numbers as an unbroken one."""
-    torch.manual_seed(10_000 * seed + epoch)  # no two seeds share an epoch's numbers
+    torch.manual_seed(10_000 * seed + epoch)  # so far apart that no two seeds share an epoch
 
 
 # ---- The run's files ----
@@ -188,15 +188,7 @@ def whole_file(path):
     unfinished.replace(path)
 
 
-def generate_samples(G):
-    """Return 25 images by G, from the same z at every call: (25, 784), in [-1, 1]."""
-    # torch.Generator, a source of random numbers: a new one always starts alike.
-    z = torch.randn(25, G.latent_size, generator=torch.Generator())
-    with torch.no_grad():
-        return G(z.to(next(G.parameters()).device))
-
-
-def save_epoch(args, history, D, G, d_optimizer, g_optimizer):
+def save_epoch(args, real_images, history, D, G, d_optimizer, g_optimizer):
     """Save the files listed at the top; ``history`` has a row of HISTORY_COLUMNS for each epoch."""
     folder = args.checkpoint_dir
     with whole_file(folder / f"G_{len(history)}.pth") as file:
@@ -205,9 +197,12 @@ def save_epoch(args, history, D, G, d_optimizer, g_optimizer):
 
     # A viewer that keeps the picture locked is no reason to stop a training.
     with contextlib.suppress(OSError), whole_file(folder / "samples.png") as file:
-        ink = denorm(generate_samples(G)).reshape(-1, 1, 28, 28)
-        ink = nn.functional.interpolate(ink, scale_factor=4)  # a pixel becomes 4x4 dots
-        save_image(1 - ink, file, format="png", nrow=5, padding=4, pad_value=1)
+        # The z of TEST's pictures, the same ones after every epoch
+        z = torch.randn(25, args.latent_size, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            images = denorm(G(z.to(args.device))).reshape(-1, 1, 28, 28)
+        images = nn.functional.interpolate(images, scale_factor=4)  # a pixel becomes 4x4 dots
+        save_image(1 - images, file, format="png", nrow=5, padding=4, pad_value=1)  # black on white
 
     with whole_file(folder / "history.csv") as file:
         table = np.reshape(history, (-1, 5))  # (0, 5) before the first epoch
@@ -220,52 +215,41 @@ def save_epoch(args, history, D, G, d_optimizer, g_optimizer):
             "G": G.state_dict(),
             "d_optimizer": d_optimizer.state_dict(),
             "g_optimizer": g_optimizer.state_dict(),
-            "options": {name: getattr(args, name) for name in SETTINGS},
+            "options": {name: getattr(args, name) for name in OPTIONS},
             "history": history,
+            # --resume knows the run's images by them, and TEST's page shows them.
+            "real_images": real_images[:100].cpu(),
         }
         torch.save(last, file)
 
 
-def find_run(args):
-    """Return what the last.pt in the checkpoint folder holds, a dict; None if there is no run.
-
-    Exits if last.pt is damaged or missing, or if a run is there and no option says what to do.
-    """
-    folder, path = args.checkpoint_dir, args.checkpoint_dir / "last.pt"
-    if not path.exists():
-        # A G_0.pth alone is of a start that was cut off: nothing is lost with it.
-        if args.resume or any(folder.glob("G_[1-9]*.pth")):
-            sys.exit(f"error: there is no {path} to go on from; choose another --checkpoint-dir")
-        return None
-    if not (args.resume or args.overwrite):
-        sys.exit(
-            f"error: {folder} holds a run: --resume goes on with it, --overwrite removes it, "
-            "another --checkpoint-dir leaves it alone"
-        )
+def load_last(path):
+    """Return what ``save_epoch`` put into the last.pt at ``path``; exits if that is not there."""
     try:
         last = torch.load(path, map_location="cpu", weights_only=True)
-        if list(last["options"]) != SETTINGS:
-            raise ValueError("it is another program's")
+        if [*last["options"]] != OPTIONS or "real_images" not in last:
+            raise ValueError("another version of this script wrote it")
         return last
     except Exception as error:  # there is no end to what a damaged file can raise
         sys.exit(f"error: {path} cannot be read ({error!r}); choose another --checkpoint-dir")
 
 
-def remove_run(folder, epochs):
-    """Remove a run of so many ``epochs``; last.pt last, since it says what is left to remove."""
-    generators = [f"G_{epoch}.pth" for epoch in range(epochs + 2)]  # also of a save cut off
-    for name in [*generators, "samples.png", "history.csv", "last.pt"]:
-        (folder / name).unlink(missing_ok=True)
+def remove_run(folder):
+    """Remove the files listed at the top from ``folder``, and nothing else; last.pt last."""
+    generators = [path for path in folder.glob("G_*.pth") if path.stem[2:].isdecimal()]
+    others = [folder / name for name in ["samples.png", "history.csv", "last.pt"]]
+    for path in generators + others:
+        path.unlink(missing_ok=True)
 
 
 # ---- Options ----
 
 
-def parse_arguments(arguments=None, **run_options):
+def parse_arguments(arguments=None, **run):
     """Return the options of the command line, or of the list ``arguments``.
 
-    ``run_options`` are those of a run to go on with: its options are the defaults, and it is an
-    error to contradict one. Only ``epochs`` may change.
+    ``run`` has the OPTIONS of a run to go on with: they are the defaults, and it is an error to
+    contradict one. Only ``epochs`` may change.
     """
     parser = argparse.ArgumentParser(
         description="Train a GAN of two small MLPs on MNIST; save the Generator after every epoch.",
@@ -286,13 +270,13 @@ def parse_arguments(arguments=None, **run_options):
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--resume", action="store_true", help="go on with the run in that folder")
     choice.add_argument("--overwrite", action="store_true", help="remove it, and start this one")
-    parser.set_defaults(**run_options)
+    parser.set_defaults(**run)
 
     args = parser.parse_args(arguments)
     for name in ["epochs", "batch_size", "hidden_size", "latent_size"]:
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
-    for name, was in run_options.items():
+    for name, was in run.items():
         if name != "epochs" and (now := getattr(args, name)) != was:
             parser.error(f"the run in that folder has --{name.replace('_', '-')} {was}, not {now}")
     return args
@@ -323,7 +307,8 @@ def choose_device(name):
 def train(args, images, history, D, G, d_optimizer, g_optimizer):
     """Train to the end of ``args.epochs``; save every epoch, report it, and add it to ``history``.
 
-    An epoch that cannot be saved (an OSError), or diverges (exits), leaves those before it.
+    Raises what torch raises (RuntimeError, MemoryError), and OSError where an epoch cannot be
+    saved; the epochs in ``history`` are safe then.
     """
     criterion = nn.BCELoss()
     epochs = range(len(history) + 1, args.epochs + 1)
@@ -332,15 +317,9 @@ def train(args, images, history, D, G, d_optimizer, g_optimizer):
         seed_epoch(args.seed, epoch)
         batches = shuffled_batches(images, args.batch_size)
         means = train_epoch(D, G, criterion, d_optimizer, g_optimizer, batches)
-        if not generate_samples(G).isfinite().all():
-            sys.exit(
-                f"error: epoch {epoch} diverged, those before it are saved; try a smaller --lr in "
-                "another --checkpoint-dir"
-            )
 
-        row = [epoch, *means]
-        save_epoch(args, [*history, row], D, G, d_optimizer, g_optimizer)
-        history.append(row)
+        save_epoch(args, images, [*history, [epoch, *means]], D, G, d_optimizer, g_optimizer)
+        history.append([epoch, *means])
         scores = "d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}".format(*means)
         tqdm.write(f"epoch {epoch}/{args.epochs} {scores}")
         sys.stdout.flush()  # a file or a pipe would keep the line back
@@ -352,18 +331,20 @@ def main(arguments=None):
     Exits with one line on bad input, a full disk, a divergence or Ctrl-C; an OSError is raised by
     a folder that cannot be used, or is in use by another training.
     """
-    args = parse_arguments(arguments)
-    # Faster matrix products: by another library on CPUs with AVX-512, and where the hardware has
-    # it, with inputs rounded to bfloat16 (CPUs with AMX) or TensorFloat-32 (NVIDIA GPUs).
-    torch.set_float32_matmul_precision("medium")
-
+    args, last = parse_arguments(arguments), None
     folder = args.checkpoint_dir
     folder.mkdir(parents=True, exist_ok=True)
     # A second training stops at this lock, with its name in the error.
     with FileLock(folder / ".one-training-at-a-time", timeout=0):
-        last = find_run(args)
         if args.resume:
+            last = load_last(folder / "last.pt")
             args = parse_arguments(arguments, **last["options"])
+        # A G_0.pth alone is of a start that was cut off: nothing is lost with it.
+        elif not args.overwrite and [*folder.glob("last.pt"), *folder.glob("G_[1-9]*.pth")]:
+            sys.exit(
+                f"error: {folder} holds a run: --resume goes on with it, --overwrite removes it, "
+                "another --checkpoint-dir leaves it alone"
+            )
         args.device = choose_device(args.device)
         # Bytes, not floats: a quarter of the memory, and of what every batch has to fetch from it.
         images = load_images(args.data_dir).to(args.device)
@@ -371,29 +352,38 @@ def main(arguments=None):
             D, G, d_optimizer, g_optimizer = build(args)
         except (ValueError, RuntimeError) as error:  # torch's own words on lr, beta1, dropout, seed
             sys.exit(f"error: {error}")
+
         history = []
-        if args.resume:
+        if last:
+            if not torch.equal(last["real_images"], images[:100].cpu()):
+                sys.exit(f"error: the run in {folder} has other images than {args.data_dir}")
             D.load_state_dict(last["D"])
             G.load_state_dict(last["G"])
             d_optimizer.load_state_dict(last["d_optimizer"])
             g_optimizer.load_state_dict(last["g_optimizer"])
             history = last["history"]
         else:
-            if last:
-                remove_run(folder, len(last["history"]))
-            save_epoch(args, history, D, G, d_optimizer, g_optimizer)
+            remove_run(folder)
+            save_epoch(args, images, history, D, G, d_optimizer, g_optimizer)
 
         print(f"{args.device}; epochs up to {args.epochs} go to {folder}; watch its samples.png")
         try:
             train(args, images, history, D, G, d_optimizer, g_optimizer)
-        except (KeyboardInterrupt, OSError) as cut:
-            reason = "stopped" if isinstance(cut, KeyboardInterrupt) else f"error: {cut}"
-            sys.exit(f"{reason}; with --resume it goes on after epoch {len(history)}")
+        except KeyboardInterrupt:
+            sys.exit(f"stopped; with --resume it goes on after epoch {len(history)}")
+        except (OSError, RuntimeError, MemoryError) as error:  # a disk, a device, a divergence
+            sys.exit(
+                f"error in epoch {len(history) + 1}: {error!r}; the epochs before it are saved, "
+                "and --resume goes on after them (after a divergence: start anew, with a smaller "
+                "--lr and another --checkpoint-dir)"
+            )
     print(f"{len(history)} epochs are done. Now make the pictures with MNIST_MLP_GAN_TEST.py.")
 
 
 if __name__ == "__main__":
     try:
         main()
+    except KeyboardInterrupt:
+        sys.exit("stopped; what was saved stays saved")
     except OSError as error:
         sys.exit(f"error: {error}")

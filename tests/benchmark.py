@@ -81,7 +81,6 @@ def plain_loop():
 def our_loop(line=""):
     """TRAIN's epoch, with the options of ``line``; the quick run's takes as long as the classic."""
     args = options(line)
-    torch.set_float32_matmul_precision("medium")  # as TRAIN's main() does
     images = ours.load_images(args.data_dir)
     D, G, *optimizers = ours.build(args)
 
@@ -94,7 +93,6 @@ def our_loop(line=""):
 
 def products():
     """The matrix products that no implementation of TRAIN's epoch can leave out, and no more."""
-    torch.set_float32_matmul_precision("medium")
     n = options().batch_size
     G_layers, D_layers = [(100, 256), (256, 256), (256, 784)], [(784, 256), (256, 256), (256, 1)]
 

@@ -42,8 +42,8 @@ TABLE = {  # a column's heading, what it shows, and how
 def load_real(data_dir):
     """Return what samples are measured by, as a dict: MNIST's images, (N, 784) in [0, 1].
 
-    "train" and its labels "digits"; "test" and its ``radii``, "test_radii"; "first", 10,000 of
-    "train", to compare with; and "validation", 500 others of it, to choose a width by.
+    "train" and its labels "digits"; "test" and its ``radii``, "test_radii"; and
+    "validation", 500 of the last of "train", to choose a width by.
     """
     sets = [MNIST(data_dir, train=True, download=True), MNIST(data_dir, train=False)]
     train, test = (each.data.flatten(start_dim=1).float().div_(255) for each in sets)
@@ -52,7 +52,6 @@ def load_real(data_dir):
         "digits": sets[0].targets,
         "test": test,
         "test_radii": radii(test),
-        "first": train[:SAMPLES],
         "validation": train[-10_000::20],
     }
 
@@ -179,11 +178,11 @@ def score_rows(rows, seed, real):
     for row, G in tqdm(rows.items(), desc="scoring", unit="row", leave=False, disable=None):
         samples = pictures.generate(G, pictures.draw_z(G, SAMPLES, seed))
         digits, neighbours = score_digits(samples, real)
-        score = {"epoch": pictures.name(row), **score_likelihood(samples, real), **digits}
+        score = {"epoch": row, **score_likelihood(samples, real), **digits}
         scores.append(score | score_variety(samples, real))
     scores.append({"epoch": "test images", **score_digits(real["test"], real)[0]})
-    score = {"epoch": "training images", **score_likelihood(real["first"], real)}
-    scores.append(score | score_variety(real["first"], real))
+    score = {"epoch": "training images", **score_likelihood(real["train"][:SAMPLES], real)}
+    scores.append(score | score_variety(real["train"][:SAMPLES], real))
     # Table 1 of Goodfellow et al. 2014
     scores.append({"epoch": "the paper's GAN", "log_likelihood": 225, "standard_error": 2})
     return scores, samples[:25], neighbours[:25]
@@ -212,11 +211,14 @@ def draw_neighbours(row, samples, neighbours):
     As the last column of Figure 2 in Goodfellow et al. 2014 does, to show what was memorised.
     """
     blue = torch.tensor([0.12, 0.35, 0.75]).view(3, 1, 1)
-    black, gray = pictures.paper(samples).expand(-1, 3, -1, -1), pictures.paper(neighbours)
+    black, gray = (
+        pictures.black_on_white(samples).expand(-1, 3, -1, -1),
+        pictures.black_on_white(neighbours),
+    )
     pairs = torch.cat([black, gray + (1 - gray) * blue], dim=3)
     page = pictures.lay_out(pairs, scale=3, padding=14, top=30)
-    words = f"black: samples of {pictures.title(row)}; blue: the training image nearest to each"
-    pictures.write(page, (page.width / 2, 36), words, size=20)  # halfway to the images
+    words = f"black: samples of {pictures.add_noun(row)}; blue: the training image nearest to each"
+    pictures.draw_words(page, (page.width / 2, 36), words, size=20)  # halfway to the images
     return page
 
 
