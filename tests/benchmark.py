@@ -41,11 +41,12 @@ def options(line=""):
 # ---- The contestants: each of these returns a function that runs one epoch ----
 
 
-def plain_loop():
+def plain_loop(images):
     """The loop of most tutorials: DataLoader, a transform per image, nothing spared."""
     args = options()
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5], [0.5])])
     data = MNIST(args.data_dir, download=True, transform=transform)
+    data = torch.utils.data.Subset(data, range(images))
     loader = torch.utils.data.DataLoader(data, batch_size=args.batch_size, shuffle=True)
     D, G = Discriminator(), Generator()
     criterion = nn.BCELoss()
@@ -78,10 +79,10 @@ def plain_loop():
     return epoch
 
 
-def our_loop(line=""):
+def our_loop(images, line=""):
     """TRAIN's epoch, with the options of ``line``; the quick run's takes as long as the classic."""
     args = options(line)
-    images = ours.load_images(args.data_dir)
+    images = ours.load_images(args.data_dir)[:images]
     D, G, *optimizers = ours.build(args)
 
     def epoch():
@@ -91,7 +92,7 @@ def our_loop(line=""):
     return epoch
 
 
-def products():
+def products(images):
     """The matrix products that no implementation of TRAIN's epoch can leave out, and no more."""
     n = options().batch_size
     G_layers, D_layers = [(100, 256), (256, 256), (256, 784)], [(784, 256), (256, 256), (256, 1)]
@@ -116,7 +117,7 @@ def products():
 
     def epoch():
         with torch.no_grad():
-            for _ in range(60_000 // n):
+            for _ in range(images // n):
                 for left, right in pairs:
                     torch.mm(left, right)
 
@@ -133,29 +134,31 @@ def seconds_of(function, *arguments):
     return time.perf_counter() - start
 
 
-def serve(make_epoch, pipe):
-    """In a process of its own: run an epoch per message, and answer its seconds."""
-    epoch = make_epoch()
+def serve(make_epoch, images, pipe):
+    """In a process of its own: run an epoch of so many images per message; answer its seconds."""
+    epoch = make_epoch(images)
     while True:
         pipe.recv()
         pipe.send(seconds_of(epoch))
 
 
-def measure_epochs(contestants, rounds):
+def measure_epochs(contestants, rounds, images):
     """Run the contestants' epochs in turns; return the seconds of each."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
     for make_epoch in contestants:
         pipe, its_end = context.Pipe()
-        processes.append(context.Process(target=serve, args=(make_epoch, its_end), daemon=True))
+        processes.append(
+            context.Process(target=serve, args=(make_epoch, images, its_end), daemon=True)
+        )
         processes[-1].start()
         pipes.append(pipe)
 
-    def one(pipe):
+    def run_epoch(pipe):
         pipe.send("an epoch")
         return pipe.recv()
 
-    turns = [[one(pipe) for pipe in pipes] for _ in range(rounds + 1)]
+    turns = [[run_epoch(pipe) for pipe in pipes] for _ in range(rounds + 1)]
     for process in processes:
         process.kill()
     return list(zip(*turns[1:], strict=True))  # the first turn warms up
@@ -164,12 +167,12 @@ def measure_epochs(contestants, rounds):
 def measure_saves(folder, rounds):
     """Return the seconds of each save of an epoch in ``folder``."""
     args = options(f"--checkpoint-dir {folder}")
-    parts = ours.build(args)
+    images, parts = ours.load_images(args.data_dir), ours.build(args)
     histories = [[[epoch, 0.5, 0.5, 0.5, 0.5]] * epoch for epoch in range(rounds)]
-    return [seconds_of(ours.save_epoch, args, history, *parts) for history in histories]
+    return [seconds_of(ours.save_epoch, args, images, history, *parts) for history in histories]
 
 
-def measure_commands(*commands, rounds=5):
+def measure_commands(*commands, rounds):
     """Return the seconds of each of Python's ``commands``, run in turns."""
 
     def start(command):
@@ -188,20 +191,23 @@ def cpu_name():
     return names[0] if names else platform.processor()
 
 
-def main():
+def main(arguments=None):
     """Measure everything and print the table, in Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="turns of whole epochs (5)")
-    rounds = parser.parse_args().rounds
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="turns of epochs")
+    parser.add_argument("--images", type=int, default=60_000, help="images in an epoch")
+    parser.add_argument("--saves", type=int, default=201, help="epochs to save, and to draw")
+    args = parser.parse_args(arguments)
 
-    contestants = [plain_loop, our_loop, functools.partial(our_loop, BETTER), products]
-    seconds = measure_epochs(contestants, rounds)
-    plain, own, better, floor = seconds
+    contestants = [plain_loop, our_loop, functools.partial(our_loop, line=BETTER), products]
+    plain, own, better, floor = measure_epochs(contestants, args.rounds, args.images)
     with tempfile.TemporaryDirectory() as folder:
-        saves = measure_saves(folder, 201)
+        saves = measure_saves(folder, args.saves)
         test = ["MNIST_MLP_GAN_TEST.py", "--checkpoint-dir", folder, "--output-dir", folder]
         imports = ["-c", "import MNIST_MLP_GAN_TEST"]
-        test_seconds, import_seconds = measure_commands(test, imports)
+        test_seconds, import_seconds = measure_commands(test, imports, rounds=args.rounds)
 
     median = statistics.median
 
@@ -210,7 +216,7 @@ def main():
 
     print(
         f"{cpu_name()}, {torch.get_num_threads()} threads; Python {platform.python_version()}, "
-        f"torch {torch.__version__}; medians of {rounds} epochs each, in turns\n"
+        f"torch {torch.__version__}; medians of {args.rounds} epochs each, in turns\n"
     )
     print("| | s per epoch | epochs | minutes |")
     print("| --- | --- | --- | --- |")
@@ -231,7 +237,7 @@ def main():
     share = median(saves) / median(own)
     print(f"saving an epoch: {1000 * median(saves):.0f} ms, {share:.1%} of it")
     pictures = median(test_seconds) - median(import_seconds)
-    print(f"TEST over 201 checkpoints, above its imports: {pictures:.1f} s")
+    print(f"TEST over {args.saves} checkpoints, above its imports: {pictures:.1f} s")
 
 
 if __name__ == "__main__":
