@@ -1,12 +1,17 @@
 """The fixtures: real MNIST images, few enough to train on in a moment, and the scripts' mains."""
 
 import functools
-import struct
+import multiprocessing.forkserver
+import runpy
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import TRAIN, call_main, first_bytes
+from helpers import ROOT, TRAIN, call_main, write_mnist
+
+# For so few images one thread is as fast as two, and much faster where other programs run.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -22,22 +27,42 @@ def global_settings():
 @pytest.fixture(scope="session")
 def small_mnist(tmp_path_factory):
     """A --data-dir with the first 250 images of both sets of MNIST, as torchvision unpacks them."""
-    count = 250
     data_dir = tmp_path_factory.mktemp("small_mnist")
-    raw = data_dir / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for subset in ["train", "t10k"]:
-        images = struct.pack(">IIII", 2051, count, 28, 28) + first_bytes(subset, "images", count)
-        (raw / f"{subset}-images-idx3-ubyte").write_bytes(images)
-        labels = struct.pack(">II", 2049, count) + first_bytes(subset, "labels", count)
-        (raw / f"{subset}-labels-idx1-ubyte").write_bytes(labels)
+    write_mnist(data_dir, slice(250))
     return data_dir
+
+
+@pytest.fixture(scope="session")
+def start_process():
+    """Start processes in a few milliseconds each: forks of one that has all imports."""
+    if sys.platform == "win32":
+        pytest.skip("Windows cannot fork")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["MNIST_MLP_GAN_TRAIN"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("PYTHONPATH", str(ROOT))
+        multiprocessing.forkserver.ensure_running()
+    return context.Process
 
 
 @pytest.fixture
 def call(capsys):
     """Call a script's main with options; return what it printed, or if it is to fail, its error."""
     return functools.partial(call_main, capsys)
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Start a script with its last lines, too, which guard main; return what it exits with."""
+
+    def start_script(script, *options):
+        monkeypatch.setattr(sys, "argv", [str(script), *map(str, options)])
+        with pytest.raises(SystemExit) as exited:
+            runpy.run_path(str(script), run_name="__main__")
+        return exited.value.code
+
+    return start_script
 
 
 @pytest.fixture

@@ -3,13 +3,14 @@
 import gzip
 import importlib
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from MNIST_MLP_GAN_NETWORK import Generator
 
@@ -35,6 +36,19 @@ def first_images(count, subset="train"):
     """The first ``count`` images: uint8, (count, 784)."""
     images = bytearray(first_bytes(subset, "images", count))
     return torch.frombuffer(images, dtype=torch.uint8).view(-1, 784)
+
+
+def write_mnist(data_dir, chosen):
+    """Make a --data-dir with the ``chosen``, a slice, of each set, as torchvision unpacks them."""
+    raw = data_dir / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for subset, count in [("train", 60_000), ("t10k", 10_000)]:
+        for kind, magic, shape in [("images", 2051, (28, 28)), ("labels", 2049, ())]:
+            data = np.frombuffer(first_bytes(subset, kind, chosen.stop or count), dtype=np.uint8)
+            data = data.reshape(-1, *shape)[chosen]
+            header = struct.pack(f">{1 + data.ndim}I", magic, *data.shape)
+            path = raw / f"{subset}-{kind}-idx{data.ndim}-ubyte"
+            path.write_bytes(header + data.tobytes())
 
 
 # ---- Running a script ----
@@ -73,6 +87,10 @@ def environment(**changes):
 
 def no_space(*_):
     raise OSError(28, "No space left on device")
+
+
+def ctrl_c(*_, **__):
+    raise KeyboardInterrupt
 
 
 # ---- Checkpoints ----
@@ -131,3 +149,12 @@ def tile(page, row, column, scale, padding=1, width=28):
 def enlarged(image, scale):
     """An image of 784 values as an array of ``scale`` dots for a pixel, across and down."""
     return np.kron(np.asarray(image).reshape(28, 28), np.ones((scale, scale)))
+
+
+def words_alone(page, size, words):
+    """A blank page as large as ``page`` with nothing but ``words``, a dict of center to text."""
+    blank = Image.fromarray(np.full_like(page, 255))
+    font = ImageFont.load_default(size)
+    for center, text in words.items():
+        ImageDraw.Draw(blank).text(center, text, 0, font, anchor="mm", align="center")
+    return np.array(blank)
