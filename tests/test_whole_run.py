@@ -1,10 +1,7 @@
-"""The scripts as a user starts them: from anywhere, piped, on a GPU, on the whole set."""
+"""The scripts as a user meets them: imported, from anywhere, on a GPU, on the shipped images."""
 
 import csv
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,33 +13,32 @@ from helpers import (
     TEST,
     TRAIN,
     contents,
+    environment,
     first_bytes,
     first_images,
     read_generator,
     run,
 )
-from PIL import Image
 
 import MNIST_MLP_GAN_TEST
 import MNIST_MLP_GAN_TRAIN
 from MNIST_MLP_GAN_NETWORK import denorm
 
 
-def test_importing_does_nothing(tmp_path):
-    program = """if True:
-        import torch
+def test_importing_does_nothing_and_no_picture_needs_a_display(tmp_path):
+    (tmp_path / "program.py").write_text("""if True:
+        import numpy, torch
         def settings():
             names = "initial_seed get_num_threads get_default_dtype get_float32_matmul_precision"
             return [getattr(torch, name)() for name in names.split()]
         before = settings()
         import MNIST_MLP_GAN_NETWORK, MNIST_MLP_GAN_TRAIN, MNIST_MLP_GAN_TEST
-        assert settings() == before"""
-    command = [sys.executable, "-B", "-c", program]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-    assert not contents(tmp_path)
+        assert settings() == before
+        history = numpy.ones(2, [(name, float) for name in "epoch d_loss g_loss d_x d_g_z".split()])
+        MNIST_MLP_GAN_TEST.draw_curves(history).savefig("curves.png")""")
+    env = environment(PYTHONPATH=str(ROOT), DISPLAY=None, MPLBACKEND="TkAgg")
+    assert run("-B", "program.py", cwd=tmp_path, env=env) == ""
+    assert set(contents(tmp_path)) == {"program.py", "curves.png"}
 
 
 def test_default_folders_lie_beside_the_scripts(monkeypatch, tmp_path):
@@ -53,24 +49,23 @@ def test_default_folders_lie_beside_the_scripts(monkeypatch, tmp_path):
     assert (args.checkpoint_dir, args.output_dir) == (ROOT / "checkpoints", ROOT / "outputs")
 
 
-def test_piped_run_leaves_a_line_a_row_and_a_checkpoint_per_epoch(small_mnist, tmp_path):
-    options = ["--epochs", 2, "--data-dir", small_mnist, "--checkpoint-dir", tmp_path]
-    output = run(TRAIN, *options, "--device", "cpu", cwd=tmp_path.anchor).splitlines()
+def test_training_prints_and_saves_a_line_per_epoch(train, tmp_path):
+    first, *lines, last = train(tmp_path, "--epochs", 2).splitlines()
     names = {"G_0.pth", "G_1.pth", "G_2.pth", "samples.png", "history.csv", "last.pt"}
     assert set(contents(tmp_path)) == names
     with (tmp_path / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["epoch", "d_loss", "g_loss", "d_x", "d_g_z"]
-    assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert all(0 < float(row["d_x"]) < 1 and float(row["g_loss"]) > 0 for row in rows)
+    means = torch.load(tmp_path / "last.pt", weights_only=True)["history"]
+    for row, mean in zip(rows, means, strict=True):
+        assert [float(value) for value in row.values()] == pytest.approx(mean, rel=1e-5)
 
-    assert len(output) == 4
-    assert output[0].startswith("cpu")
-    assert str(tmp_path) in output[0]
-    for epoch, (line, row) in enumerate(zip(output[1:3], rows, strict=True), start=1):
-        assert line.startswith(f"epoch {epoch}/2 d_loss ")
-        assert float(line.split()[3]) == pytest.approx(float(row["d_loss"]), abs=0.0051)
-    assert "MNIST_MLP_GAN_TEST.py" in output[3]
+    assert first == f"cpu; epochs up to 2 go to {tmp_path}; watch its samples.png"
+    assert lines == [
+        "epoch {:.0f}/2 d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}".format(*mean)
+        for mean in means
+    ]
+    assert last == "2 epochs are done. Now make the pictures with MNIST_MLP_GAN_TEST.py."
 
 
 @pytest.mark.skipif(not torch.accelerator.is_available(), reason="there is no accelerator here")
@@ -84,37 +79,57 @@ def test_accelerator_trains_resumes_and_leaves_what_the_cpu_can_draw(train, call
     assert "MNIST_MLP_GAN.png" in contents(folders.outputs)
 
 
-# ---- The real set ----
+class OnAnotherDevice:
+    """A weight, as on a GPU: from there, it gets into a file for all machines by the CPU."""
+
+    def __init__(self, weight):
+        self.weight = weight
+
+    def cpu(self):
+        return self.weight
 
 
-def test_end_to_end_on_all_60000_images(tmp_path):
-    """From the archives that the project ships: three epochs become pictures, with digits in them.
+def test_generators_are_saved_from_the_cpu(tmp_path, monkeypatch):
+    """What stands for the test above where there is no accelerator."""
+    args = MNIST_MLP_GAN_TRAIN.parse_arguments(["--checkpoint-dir", str(tmp_path)])
+    args.device = "cpu"
+    D, G, *optimizers = MNIST_MLP_GAN_TRAIN.build(args)
+    away = {name: OnAnotherDevice(weight) for name, weight in G.state_dict().items()}
+    monkeypatch.setattr(G, "state_dict", lambda: away)
+    MNIST_MLP_GAN_TRAIN.save_epoch(args, first_images(100), [], D, G, *optimizers)
+    saved = read_generator(tmp_path / "G_0.pth").parameters()
+    assert all(map(torch.equal, saved, G.parameters()))
 
-    Of 1,000 samples after three epochs of these options, with three seeds: KL 0.12 to 0.14, and
-    precision 0.58 to 0.86. Where D's optimizer takes no step: KL 2.4, precision 0. Where G
-    collapses (--beta1 0.9): 2.5, 0. One real image 1,000 times: 2.5, 1. Before training: 2.1 to
-    2.4, 0.
+
+# ---- The shipped images ----
+
+
+def test_end_to_end_from_the_shipped_archives(call, folders, tmp_path, monkeypatch):
+    """All 60,000 images are there; four epochs of the first 10,000 become pictures with digits.
+
+    Of 1,000 samples after these 800 steps, with three seeds: KL 0.31 to 0.39, precision 0.83 to
+    0.97. Where D's optimizer takes no step: KL 2.4, precision 0. Where G collapses (--beta1 0.9):
+    1.7, 0.06. One real image 1,000 times: 2.2, 1. Before training: 2.1 to 2.4, 0.
     """
-    data_dir = tmp_path / "data"
-    raw = data_dir / "MNIST" / "raw"
+    raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for archive in ARCHIVES.glob("*.gz"):
         shutil.copy(archive, raw)
-    checkpoints, outputs = tmp_path / "checkpoints", tmp_path / "outputs"
-    quick = ["--epochs", 3, "--lr", 0.001, "--beta1", 0.5]
-    run(TRAIN, *quick, "--data-dir", data_dir, "--checkpoint-dir", checkpoints)
-    options = ["--checkpoint-dir", checkpoints, "--output-dir", outputs]
-    printed = run(TEST, *options, "--rows", 0, 3, "2-3").splitlines()
-    pictures = [path for path in printed if path.endswith((".png", ".gif"))]
-    assert {"MNIST_MLP_GAN.png", "MNIST_MLP_GAN.gif", "G_2-3.pth"} < set(contents(outputs))
-    assert {Image.open(path).format for path in pictures} == {"PNG", "GIF"}
+    images = MNIST_MLP_GAN_TRAIN.load_images(tmp_path)
+    assert images.shape == (60_000, 784)
+    assert torch.equal(images[:10_000], first_images(10_000))
+    monkeypatch.setattr(MNIST_MLP_GAN_TRAIN, "load_images", lambda _: images[:10_000])
+    quick = ["--epochs", 4, "--batch-size", 50, "--lr", 0.001, "--beta1", 0.5]
+    call(TRAIN, *quick, *folders.options[:2])
+    call(TEST, *folders.options, "--rows", 0, 4, "3-4")
+    assert {"MNIST_MLP_GAN.png", "MNIST_MLP_GAN.gif", "G_3-4.pth"} < set(contents(folders.outputs))
 
     with torch.no_grad():
-        samples = denorm(read_generator(checkpoints / "G_3.pth")(torch.randn(1000, 100)))
+        samples = denorm(read_generator(folders.checkpoints / "G_4.pth")(torch.randn(1000, 100)))
     test = first_images(1000, "t10k") / 255
-    real = {"train": first_images(10_000) / 255, "test": test, "test_radii": score.radii(test)}
+    real = {"train": images[:10_000] / 255, "test": test, "test_radii": score.radii(test)}
     real["digits"] = torch.tensor(list(first_bytes("train", "labels", 10_000)))
-    assert score.score_digits(samples, real)[0]["kl"] < 0.5
-    assert score.score_variety(samples, real)["precision"] > 0.2
+    assert score.score_digits(samples, real)[0]["kl"] < 0.9
+    assert score.score_variety(samples, real)["precision"] > 0.4
     digits = samples.mean(dim=0)  # white where MNIST is, and ink where it has ink
-    assert np.corrcoef(digits, real["train"].mean(dim=0))[0, 1] > 0.8
+    assert np.corrcoef(digits, real["train"].mean(dim=0))[0, 1] > 0.7
