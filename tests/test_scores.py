@@ -1,5 +1,6 @@
 """The scores: against closed forms, brute force, and Generators whose faults are known."""
 
+import contextlib
 import csv
 import io
 import math
@@ -10,8 +11,6 @@ import pytest
 import score
 import torch
 from helpers import (
-    ROOT,
-    SCORE,
     enlarged,
     first_bytes,
     first_images,
@@ -19,10 +18,12 @@ from helpers import (
     picture,
     save_generator,
     tile,
+    words_alone,
+    write_mnist,
 )
 
-COLUMNS = ["epoch", "log_likelihood", "standard_error", "sigma", "kl"]
-COLUMNS += [*(f"share_{digit}" for digit in range(10)), "distance", "precision", "recall"]
+from MNIST_MLP_GAN_NETWORK import Generator
+from MNIST_MLP_GAN_TEST import draw_z, generate, load_generator
 
 
 @pytest.fixture(scope="module")
@@ -127,43 +128,75 @@ def test_variety_of_generators_whose_fault_is_known(small_real):
 # ---- The command ----
 
 
-@pytest.fixture
-def scored(call, small_mnist, folders, monkeypatch, tmp_path):
+@pytest.fixture(scope="module")
+def scored(small_mnist, tmp_path_factory):
     """Score checkpoints on the small MNIST: G_2.pth draws the first training image, a 5, only."""
-    monkeypatch.setattr(score, "SAMPLES", 1000)  # a tenth of the wait
-    (tmp_path / "root").mkdir()
-    (tmp_path / "root" / "data").symlink_to(small_mnist, target_is_directory=True)
-    monkeypatch.setattr(score, "ROOT", tmp_path / "root")
+    folder = tmp_path_factory.mktemp("run")
     for epoch in range(2):
-        save_generator(folders.checkpoints, epoch)
-    first = first_images(1)[0] / 255
-    save_generator(folders.checkpoints, 2, image=first.round() * 2 - 1, hidden_size=2)
-    return SimpleNamespace(outputs=folders.outputs, printed=call(SCORE, *folders.options))
+        save_generator(folder, epoch)
+    image = first_images(1)[0] / 255
+    save_generator(folder, 2, image=image.round() * 2 - 1, hidden_size=2)
+    (folder / "data").symlink_to(small_mnist, target_is_directory=True)
+    options = ["--checkpoint-dir", folder, "--output-dir", folder / "made"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(score, "SAMPLES", 1000)  # a tenth of the wait
+        patch.setattr(score, "ROOT", folder)
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            score.main([*map(str, options)])
+    with (folder / "made" / "MNIST_MLP_GAN_SCORES.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return SimpleNamespace(outputs=folder / "made", rows=rows, printed=printed.getvalue())
 
 
-def test_score_prints_and_writes_the_table(scored, small_real):
-    file = (scored.outputs / "MNIST_MLP_GAN_SCORES.csv").read_text()
-    rows = list(csv.DictReader(io.StringIO(file)))
-    assert list(rows[0]) == COLUMNS
+def test_scores_are_the_rows_then_what_to_compare_them_with(scored, small_real):
+    rows = scored.rows
+    columns = ["epoch", "log_likelihood", "standard_error", "sigma", "kl"]
+    columns += [*(f"share_{digit}" for digit in range(10)), "distance", "precision", "recall"]
+    assert list(rows[0]) == columns
     names = ["0", "1", "2", "test images", "training images", "the paper's GAN"]
     assert [row["epoch"] for row in rows] == names
+
     assert rows[2]["share_5"] == "1.0"
     fives = first_bytes("train", "labels", 250).count(5)
     assert float(rows[2]["kl"]) == pytest.approx(math.log(250 / fives), abs=1e-4)
-    assert float(rows[2]["distance"]) < float(rows[3]["distance"]) / 2
-    assert [rows[5]["log_likelihood"], rows[5]["standard_error"]] == ["225", "2"]
-    assert rows[4]["distance"] == ""
-    training = score.score_likelihood(small_real["first"], small_real)["log_likelihood"]
-    assert float(rows[4]["log_likelihood"]) == pytest.approx(training, abs=1e-3)
+    for number, samples in [
+        (
+            0,
+            generate(
+                load_generator(scored.outputs.parent / "G_0.pth"), draw_z(Generator(), 1000, 0)
+            ),
+        ),
+        (3, small_real["test"]),
+        (4, small_real["train"]),
+    ]:
+        expected = score.score_digits(samples, small_real)[0] if number != 4 else {}
+        if number != 3:
+            expected |= score.score_likelihood(samples, small_real)
+            expected |= score.score_variety(samples, small_real)
+        found = {k: float(v) for k, v in rows[number].items() if k != "epoch" and v}
+        assert found == pytest.approx(expected, abs=1e-6)
+    paper = {k: v for k, v in rows[5].items() if v}
+    assert paper == {"epoch": names[5], "log_likelihood": "225", "standard_error": "2"}
 
-    table = [line for line in scored.printed.splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
-    assert [line[0] for line in cells] == ["row", "---", *names]
-    columns = ["log_likelihood", "standard_error", "kl", "share_1"]
-    columns += ["precision", "recall", "distance"]
-    for cell, column in zip(cells[2][1:], columns, strict=True):
-        scale = 100 if cell.endswith("%") else 1
-        assert float(cell.rstrip("%")) == pytest.approx(float(rows[0][column]) * scale, abs=0.51)
+
+def test_table_shows_the_scores(scored):
+    columns = {
+        "log-likelihood": ("log_likelihood", "{:.1f}"),
+        "±": ("standard_error", "{:.1f}"),
+        "KL": ("kl", "{:.3f}"),
+        "1s": ("share_1", "{:.0%}"),
+        "precision": ("precision", "{:.3f}"),
+        "recall": ("recall", "{:.3f}"),
+        "distance": ("distance", "{:.2f}"),
+    }
+    table = [["row", *columns], ["---"] * 8]
+    for row in scored.rows:
+        cells = [form.format(float(row[key])) if row[key] else "" for key, form in columns.values()]
+        table.append([row["epoch"], *cells])
+    lines = [
+        [cell.strip() for cell in line[1:-1].split("|")] for line in scored.printed.splitlines()
+    ]
+    assert lines == table
 
 
 def test_neighbours_show_the_sample_and_the_training_image(scored):
@@ -178,19 +211,24 @@ def test_neighbours_show_the_sample_and_the_training_image(scored):
             shades = 255 * (1 - enlarged(digit, 3) * (1 - paint))
             assert np.abs(neighbour[..., channel] - shades).max() < 3
     top, _ = margins(page, scale=3, padding=14, width=56)
-    assert (page[: top + 42] < 100).any()  # a caption
+    top += 3 * 14
+    words = "black: samples of epoch 2; blue: the training image nearest to each"
+    caption = words_alone(page[..., 0], 20, {(page.shape[1] / 2, top / 2): words})
+    for channel in range(3):
+        assert np.array_equal(page[:top, :, channel], caption[:top])
 
 
 # ---- The real set ----
 
 
-def test_protocol_on_the_real_set():
-    """10,000 training images in place of samples."""
-    real = score.load_real(ROOT / "data")
-    assert len(real["validation"]) == 500
-    row = score.score_likelihood(real["first"], real)
-    assert row["log_likelihood"] == pytest.approx(243, abs=1)
-    assert row["standard_error"] == pytest.approx(2, abs=0.2)
-    variety = score.score_variety(real["first"], real)
-    assert variety["precision"] == pytest.approx(0.915, abs=0.005)
-    assert variety["recall"] == pytest.approx(0.920, abs=0.005)
+def test_protocol_on_every_fourth_image(tmp_path):
+    """2,500 training images in place of samples."""
+    write_mnist(tmp_path, slice(0, None, 4))
+    real = score.load_real(tmp_path)
+    assert [len(real[name]) for name in ["train", "test", "validation"]] == [15_000, 2_500, 500]
+    row = score.score_likelihood(real["train"][:2500], real)
+    assert row["log_likelihood"] == pytest.approx(159.2, abs=0.5)
+    assert row["standard_error"] == pytest.approx(3.92, abs=0.05)
+    variety = score.score_variety(real["train"][:2500], real)
+    assert variety["precision"] == pytest.approx(0.935, abs=0.003)
+    assert variety["recall"] == pytest.approx(0.932, abs=0.003)
