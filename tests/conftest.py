@@ -1,14 +1,29 @@
 """The fixtures: real MNIST images, few enough to train on in a moment, and the scripts' mains."""
 
+import contextlib
 import functools
+import io
 import multiprocessing.forkserver
 import runpy
 import sys
 from types import SimpleNamespace
 
 import pytest
+import score
 import torch
-from helpers import ROOT, TRAIN, call_main, write_mnist
+from helpers import (
+    HISTORY,
+    ROOT,
+    SHOWN,
+    TRAIN,
+    call_main,
+    first_images,
+    save_generator,
+    write_mnist,
+)
+
+import MNIST_MLP_GAN_TEST
+import MNIST_MLP_GAN_TRAIN
 
 # For so few images one thread is as fast as two, and much faster where other programs run.
 torch.set_num_threads(1)
@@ -33,8 +48,8 @@ def small_mnist(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def start_process():
-    """Start processes in a few milliseconds each: forks of one that has all imports."""
+def server():
+    """Where processes start in a few milliseconds each: as forks of one that has all imports."""
     if sys.platform == "win32":
         pytest.skip("Windows cannot fork")
     context = multiprocessing.get_context("forkserver")
@@ -43,13 +58,66 @@ def start_process():
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("PYTHONPATH", str(ROOT))
         multiprocessing.forkserver.ensure_running()
-    return context.Process
+    return context
+
+
+@pytest.fixture
+def start_train(server):
+    """Start trainings in processes of their own, which the test's end ends."""
+    children = []
+
+    def start_child(*options):
+        arguments = [*map(str, options), "--device", "cpu"]
+        child = server.Process(target=MNIST_MLP_GAN_TRAIN.main, args=(arguments,), daemon=True)
+        child.start()
+        children.append(child)
+        return child
+
+    yield start_child
+    for child in children:
+        child.kill()
 
 
 @pytest.fixture
 def call(capsys):
     """Call a script's main with options; return what it printed, or if it is to fail, its error."""
     return functools.partial(call_main, capsys)
+
+
+def made_by(main, folder, *options):
+    """Call a main that draws; return its --output-dir and what it printed."""
+    folders = ["--checkpoint-dir", folder, "--output-dir", folder / "made"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        main([*map(str, folders), *options])
+    return SimpleNamespace(outputs=folder / "made", printed=printed.getvalue())
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """What TEST made and printed of a run of which all is known: SHOWN and HISTORY."""
+    folder = tmp_path_factory.mktemp("run")
+    for epoch in [9, 10, 11]:
+        save_generator(folder, epoch, image=2 * SHOWN[f"epoch {epoch}"] - 1)
+    (folder / "history.csv").write_text(HISTORY)
+    return made_by(MNIST_MLP_GAN_TEST.main, folder, "--rows", "9-11", "10")
+
+
+@pytest.fixture(scope="session")
+def scored(small_mnist, tmp_path_factory):
+    """What tests/score.py made and printed of a run, by the small MNIST.
+
+    G_0.pth and G_1.pth are untrained; G_2.pth draws the first training image, a 5, only.
+    """
+    folder = tmp_path_factory.mktemp("run")
+    for epoch in range(2):
+        save_generator(folder, epoch)
+    image = first_images(1)[0] / 255
+    save_generator(folder, 2, image=image.round() * 2 - 1, hidden_size=2)
+    (folder / "data").symlink_to(small_mnist, target_is_directory=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(score, "SAMPLES", 1000)  # a tenth of the wait
+        patch.setattr(score, "ROOT", folder)
+        return made_by(score.main, folder)
 
 
 @pytest.fixture

@@ -95,6 +95,12 @@ def ctrl_c(*_, **__):
 
 # ---- Checkpoints ----
 
+# A run of which all is known: what its rows show, by their titles, 1 is ink, and its losses
+MARK = torch.nn.functional.pad(torch.ones(8, 8), (4, 16, 7, 13)).flatten()
+SHOWN = {"epoch 9": 0 * MARK, "epoch 10": MARK, "epoch 11": torch.full((784,), 0.5)}
+SHOWN["epochs 9-11"] = MARK / 2  # of biases of -10, 10 and 0 the mean is 0, which is gray
+HISTORY = "epoch,d_loss,g_loss,d_x,d_g_z\n9,1.2,0.8,0.6,0.4\n10,1.3,0.7,0.5,0.5\n"
+
 
 def save_generator(folder, epoch, image=None, **sizes):
     """Save a Generator as G_<epoch>.pth; given ``image`` (784 values), it draws that from any z."""
@@ -118,6 +124,16 @@ def contents(folder):
     """The bytes of every file in ``folder`` by name, but for the lock and unfinished files."""
     files = [p for p in folder.iterdir() if p.is_file() and p.suffix not in ("", ".unfinished")]
     return {path.name: path.read_bytes() for path in files}
+
+
+class OnAnotherDevice:
+    """A weight, as on a GPU: from there, it gets into a file for all machines by the CPU."""
+
+    def __init__(self, weight):
+        self.weight = weight
+
+    def cpu(self):
+        return self.weight
 
 
 # ---- Pictures ----
@@ -158,3 +174,20 @@ def words_alone(page, size, words):
     for center, text in words.items():
         ImageDraw.Draw(blank).text(center, text, 0, font, anchor="mm", align="center")
     return np.array(blank)
+
+
+def shows(page, row, column, image, scale, levels=1):
+    """Whether that tile is ``image``, 1 is ink, in black on white, but for so many gray levels."""
+    difference = tile(page, row, column, scale) - 255 * (1 - enlarged(image, scale))
+    return np.abs(difference).max() <= levels
+
+
+def frames_in(path):
+    """The frames of a GIF, as gray arrays, and how many milliseconds each is shown."""
+    gif = Image.open(path)
+    frames, milliseconds = [], []
+    for number in range(gif.n_frames):
+        gif.seek(number)
+        frames.append(np.array(gif.convert("L")))
+        milliseconds.append(gif.info["duration"])
+    return frames, milliseconds

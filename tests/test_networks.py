@@ -1,26 +1,19 @@
 """The two networks: the lesson's layers, sizes, ranges and names."""
 
-import pytest
 import torch
 from torch import nn
 
+import MNIST_MLP_GAN_NETWORK
 from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, denorm
 
 
-def test_star_import_gives_the_lessons_four_names():
-    names = {}
-    exec("from MNIST_MLP_GAN_NETWORK import *", names)
-    del names["__builtins__"]
-    assert set(names) == {"Discriminator", "Generator", "latent_size", "denorm"}
-    assert names["latent_size"] == 100
-
-
-@pytest.mark.parametrize(("net", "size"), [(Discriminator, 267_009), (Generator, 293_136)])
-def test_layers_are_the_lessons(net, size):
+def test_names_layers_and_sizes_are_the_lessons():
+    names = ["Discriminator", "Generator", "denorm", "latent_size"]
+    assert (MNIST_MLP_GAN_NETWORK.__all__, MNIST_MLP_GAN_NETWORK.latent_size) == (names, 100)
     layers = [f"linear{n}.{kind}" for n in (1, 2, 3) for kind in ("weight", "bias")]
-    assert list(net().state_dict()) == layers
-    assert sum(parameter.numel() for parameter in net().parameters()) == size
-    net(784, 256, 100)  # both take the same arguments
+    for net, size in [(Discriminator, 267_009), (Generator, 293_136)]:
+        assert list(net(784, 256, 100).state_dict()) == layers  # both take the same arguments
+        assert sum(parameter.numel() for parameter in net().parameters()) == size
 
 
 def test_networks_compute_the_lessons_formulas():

@@ -1,28 +1,14 @@
 """The scores: against closed forms, brute force, and Generators whose faults are known."""
 
-import contextlib
 import csv
-import io
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import score
 import torch
-from helpers import (
-    enlarged,
-    first_bytes,
-    first_images,
-    margins,
-    picture,
-    save_generator,
-    tile,
-    words_alone,
-    write_mnist,
-)
+from helpers import enlarged, first_bytes, first_images, picture, tile, words_alone, write_mnist
 
-from MNIST_MLP_GAN_NETWORK import Generator
 from MNIST_MLP_GAN_TEST import draw_z, generate, load_generator
 
 
@@ -45,18 +31,6 @@ def test_distances_equal_brute_force():
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
-# ---- Log-likelihood ----
-
-
-def test_parzen_by_hand():
-    """Two samples at 0 and 1, two images at 0 and 1/2, one pixel, width 1/2."""
-    pairs = torch.tensor([[0.0, 1.0], [0.5, 0.5]])
-    peak = 1 / (0.5 * math.sqrt(2 * math.pi))
-    expected = [peak * (1 + math.exp(-2)) / 2, peak * math.exp(-0.5)]
-    found = score.log_likelihoods(pairs, 0.5, pixels=1).exp()
-    assert found.tolist() == pytest.approx(expected, rel=1e-5)
-
-
 def test_likelihood_equals_brute_force_at_the_likeliest_width(small_real):
     """Of a finer grid, for the validation images; and the likelihood is of the test images."""
     samples = small_real["train"][:150]
@@ -74,9 +48,6 @@ def test_likelihood_equals_brute_force_at_the_likeliest_width(small_real):
     assert row["standard_error"] == pytest.approx(expected, rel=1e-3)
 
 
-# ---- Digits and neighbours ----
-
-
 def test_balance_and_neighbours_by_hand():
     """Half 0s and half 1s, where the real set has a quarter of each and no digit but four."""
     real = {"train": torch.eye(4), "digits": torch.tensor([0, 1, 2, 3])}
@@ -85,18 +56,6 @@ def test_balance_and_neighbours_by_hand():
     assert [row[f"share_{digit}"] for digit in range(4)] == [0.5, 0.5, 0, 0]
     assert row["distance"] == pytest.approx(0.1)
     assert torch.equal(neighbours, torch.eye(4)[[0, 1, 1, 0]])
-
-
-def test_memorised_images_are_caught(small_real):
-    row, neighbours = score.score_digits(small_real["train"][:60], small_real)
-    assert row["distance"] == 0
-    assert torch.equal(neighbours, small_real["train"][:60])
-    expected = np.bincount(small_real["digits"][:60], minlength=10) / 60
-    assert [row[f"share_{digit}"] for digit in range(10)] == pytest.approx(expected.tolist())
-    assert score.score_digits(small_real["test"], small_real)[0]["distance"] > 4
-
-
-# ---- Precision and recall ----
 
 
 def test_variety_equals_brute_force(small_real):
@@ -114,89 +73,47 @@ def test_variety_equals_brute_force(small_real):
     assert row["recall"] == pytest.approx((pairs <= fifth(samples)[:, None]).any(axis=0).mean())
 
 
-def test_variety_of_generators_whose_fault_is_known(small_real):
-    test = small_real["test"]
-    one_image = score.score_variety(test[:1].expand(250, -1), small_real)
-    assert one_image["precision"] == 1
-    assert one_image["recall"] < 0.005  # itself
-    half = score.score_variety(test[:125], small_real)
-    assert half["precision"] == 1
-    assert 0.5 <= half["recall"] < 1
-    assert score.score_variety(torch.rand(250, 784), small_real)["precision"] == 0
+@pytest.fixture
+def rows(scored):
+    with (scored.outputs / "MNIST_MLP_GAN_SCORES.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
-# ---- The command ----
-
-
-@pytest.fixture(scope="module")
-def scored(small_mnist, tmp_path_factory):
-    """Score checkpoints on the small MNIST: G_2.pth draws the first training image, a 5, only."""
-    folder = tmp_path_factory.mktemp("run")
-    for epoch in range(2):
-        save_generator(folder, epoch)
-    image = first_images(1)[0] / 255
-    save_generator(folder, 2, image=image.round() * 2 - 1, hidden_size=2)
-    (folder / "data").symlink_to(small_mnist, target_is_directory=True)
-    options = ["--checkpoint-dir", folder, "--output-dir", folder / "made"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score, "SAMPLES", 1000)  # a tenth of the wait
-        patch.setattr(score, "ROOT", folder)
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            score.main([*map(str, options)])
-    with (folder / "made" / "MNIST_MLP_GAN_SCORES.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    return SimpleNamespace(outputs=folder / "made", rows=rows, printed=printed.getvalue())
-
-
-def test_scores_are_the_rows_then_what_to_compare_them_with(scored, small_real):
-    rows = scored.rows
+def test_scores_are_the_rows_then_what_to_compare_them_with(scored, rows, small_real):
     columns = ["epoch", "log_likelihood", "standard_error", "sigma", "kl"]
     columns += [*(f"share_{digit}" for digit in range(10)), "distance", "precision", "recall"]
     assert list(rows[0]) == columns
     names = ["0", "1", "2", "test images", "training images", "the paper's GAN"]
     assert [row["epoch"] for row in rows] == names
+    found = [{k: float(v) for k, v in row.items() if v and k != "epoch"} for row in rows]
 
-    assert rows[2]["share_5"] == "1.0"
+    G = load_generator(scored.outputs.parent / "G_0.pth")
+    samples, train = generate(G, draw_z(G, 1000, 0)), small_real["train"]
+    of_train = score.score_likelihood(train, small_real) | score.score_variety(train, small_real)
+    of_samples = score.score_digits(samples, small_real)[0]
+    of_samples |= score.score_likelihood(samples, small_real)
+    of_samples |= score.score_variety(samples, small_real)
+    assert found[0] == pytest.approx(of_samples, abs=1e-6)
+    assert found[2]["share_5"] == 1
     fives = first_bytes("train", "labels", 250).count(5)
-    assert float(rows[2]["kl"]) == pytest.approx(math.log(250 / fives), abs=1e-4)
-    for number, samples in [
-        (
-            0,
-            generate(
-                load_generator(scored.outputs.parent / "G_0.pth"), draw_z(Generator(), 1000, 0)
-            ),
-        ),
-        (3, small_real["test"]),
-        (4, small_real["train"]),
-    ]:
-        expected = score.score_digits(samples, small_real)[0] if number != 4 else {}
-        if number != 3:
-            expected |= score.score_likelihood(samples, small_real)
-            expected |= score.score_variety(samples, small_real)
-        found = {k: float(v) for k, v in rows[number].items() if k != "epoch" and v}
-        assert found == pytest.approx(expected, abs=1e-6)
-    paper = {k: v for k, v in rows[5].items() if v}
-    assert paper == {"epoch": names[5], "log_likelihood": "225", "standard_error": "2"}
+    assert found[2]["kl"] == pytest.approx(math.log(250 / fives), abs=1e-4)
+    of_test = score.score_digits(small_real["test"], small_real)[0]
+    assert found[3] == pytest.approx(of_test, abs=1e-6)
+    assert found[4] == pytest.approx(of_train, abs=1e-6)
+    assert found[5] == {"log_likelihood": 225, "standard_error": 2}
 
 
-def test_table_shows_the_scores(scored):
-    columns = {
-        "log-likelihood": ("log_likelihood", "{:.1f}"),
-        "±": ("standard_error", "{:.1f}"),
-        "KL": ("kl", "{:.3f}"),
-        "1s": ("share_1", "{:.0%}"),
-        "precision": ("precision", "{:.3f}"),
-        "recall": ("recall", "{:.3f}"),
-        "distance": ("distance", "{:.2f}"),
-    }
-    table = [["row", *columns], ["---"] * 8]
-    for row in scored.rows:
-        cells = [form.format(float(row[key])) if row[key] else "" for key, form in columns.values()]
+def test_table_shows_the_scores(scored, rows):
+    headings = ["row", "log-likelihood", "±", "KL", "1s", "precision", "recall", "distance"]
+    columns = ["log_likelihood", "standard_error", "kl", "share_1", "precision", "recall"]
+    columns += ["distance"]
+    forms = ["{:.1f}", "{:.1f}", "{:.3f}", "{:.0%}", "{:.3f}", "{:.3f}", "{:.2f}"]
+    table = [headings, ["---"] * 8]
+    for row in rows:
+        cells = zip(forms, [row[column] for column in columns], strict=True)
+        cells = [form.format(float(value)) if value else "" for form, value in cells]
         table.append([row["epoch"], *cells])
-    lines = [
-        [cell.strip() for cell in line[1:-1].split("|")] for line in scored.printed.splitlines()
-    ]
-    assert lines == table
+    assert scored.printed.splitlines() == [f"| {' | '.join(line)} |" for line in table]
 
 
 def test_neighbours_show_the_sample_and_the_training_image(scored):
@@ -210,15 +127,12 @@ def test_neighbours_show_the_sample_and_the_training_image(scored):
         for channel, paint in enumerate([0.12, 0.35, 0.75]):
             shades = 255 * (1 - enlarged(digit, 3) * (1 - paint))
             assert np.abs(neighbour[..., channel] - shades).max() < 3
-    top, _ = margins(page, scale=3, padding=14, width=56)
-    top += 3 * 14
+    top = 30 + 3 * 14  # above the images
+    assert page.shape == (30 + 3 * (5 * 42 + 14), 3 * (5 * 70 + 14), 3)
     words = "black: samples of epoch 2; blue: the training image nearest to each"
     caption = words_alone(page[..., 0], 20, {(page.shape[1] / 2, top / 2): words})
     for channel in range(3):
         assert np.array_equal(page[:top, :, channel], caption[:top])
-
-
-# ---- The real set ----
 
 
 def test_protocol_on_every_fourth_image(tmp_path):

@@ -8,16 +8,8 @@ import torch
 from helpers import first_images
 from torch import nn
 
+import MNIST_MLP_GAN_TRAIN as ours
 from MNIST_MLP_GAN_NETWORK import Discriminator, Generator
-from MNIST_MLP_GAN_TRAIN import (
-    build,
-    load_images,
-    parse_arguments,
-    shuffled_batches,
-    train_discriminator,
-    train_epoch,
-    train_generator,
-)
 
 criterion = nn.BCELoss()
 
@@ -29,71 +21,21 @@ def float64():
 
 @pytest.fixture
 def digits(small_mnist):
-    return load_images(small_mnist)
-
-
-def networks(optimizer=torch.optim.Adam, **settings):
-    """D, G and their optimizers."""
-    nets = [Discriminator(), Generator()]
-    return [*nets, *(optimizer(net.parameters(), **settings) for net in nets)]
-
-
-def weights(net):
-    return copy.deepcopy(list(net.parameters()))
-
-
-# ---- Data ----
+    return ours.load_images(small_mnist)
 
 
 def test_batches_hold_every_image_once_in_a_new_order_each_time(digits):
+    """Scaled as the lesson's ToTensor and Normalize do."""
     orders = []
-    for _ in range(2):
-        batches = list(shuffled_batches(digits, 100))
+    for seed in range(2):
+        torch.manual_seed(seed)
+        batches = list(ours.shuffled_batches(digits, 100))
         assert [tuple(batch.shape) for batch in batches] == [(100, 784), (100, 784), (50, 784)]
-        images = ((torch.cat(batches) + 1) * 127.5).round().to(torch.uint8)
-        orders.append([bytes(image) for image in images.numpy()])
-    in_file = [bytes(image) for image in first_images(250).numpy()]
-    assert sorted(in_file) == sorted(orders[0]) == sorted(orders[1])
-    assert in_file != orders[0] != orders[1]
-
-
-def test_batches_equal_the_lessons_transform(digits):
-    torch.manual_seed(1)
-    batch = next(shuffled_batches(digits, 250))
-    torch.manual_seed(1)
-    lesson = (digits[torch.randperm(250)] / 255 - 0.5) / 0.5  # ToTensor, Normalize
-    torch.testing.assert_close(batch, lesson, rtol=0, atol=1e-6)
-
-
-# ---- D's step and G's step ----
-
-
-def test_each_step_moves_its_own_network_and_leaves_the_other_untouched():
-    D, G, d_optimizer, g_optimizer = networks()
-    steps = [
-        (D, G, lambda: train_discriminator(D, G, criterion, d_optimizer, torch.rand(4, 784))),
-        (G, D, lambda: train_generator(D, G, criterion, g_optimizer, 4)),
-    ]
-    for learner, other, step in steps:
-        before, others = weights(learner), weights(other)
-        step()
-        assert all(map(torch.equal, weights(other), others))
-        assert not any(map(torch.equal, weights(learner), before))
-
-
-def test_losses_equal_their_formulas(float64):
-    D, G, d_optimizer, g_optimizer = networks(torch.optim.SGD, lr=0)
-    real_images = torch.rand(6, 784)
-    torch.manual_seed(5)
-    step = train_discriminator(D, G, criterion, d_optimizer, real_images)
-    g_loss = train_generator(D, G, criterion, g_optimizer, 6)
-
-    torch.manual_seed(5)
-    real_score, fake_score = D(real_images), D(G(torch.randn(6, 100)))
-    d_loss = -(torch.log(real_score).mean() + torch.log(1 - fake_score).mean())
-    for found, expected in zip(step, [d_loss, real_score, fake_score], strict=True):
-        torch.testing.assert_close(found, expected.detach())
-    torch.testing.assert_close(g_loss, -torch.log(D(G(torch.randn(6, 100)))).mean().detach())
+        torch.manual_seed(seed)
+        orders.append(torch.randperm(250).tolist())
+        expected = (first_images(250)[orders[-1]] / 255 - 0.5) / 0.5
+        torch.testing.assert_close(torch.cat(batches), expected, rtol=0, atol=1e-6)
+    assert orders[0] != orders[1] != sorted(orders[1])
 
 
 def lesson_epoch(D, G, d_optimizer, g_optimizer, batches):
@@ -121,34 +63,29 @@ def lesson_epoch(D, G, d_optimizer, g_optimizer, batches):
 
 def test_steps_equal_the_lessons_plain_loop(float64, digits):
     """From the same weights, batches and z: the same weights after 13 batches, to 1e-9."""
-    batches = [batch.double() for batch in shuffled_batches(digits, 20)]
+    batches = [batch.double() for batch in ours.shuffled_batches(digits, 20)]
     assert [len(batch) for batch in batches] == [20] * 12 + [10]
-    D, G, *optimizers = build(parse_arguments(["--device", "cpu"]))
-    lesson_D, lesson_G = copy.deepcopy(D), copy.deepcopy(G)
-    start = weights(G)
-
+    D, G, *optimizers = ours.build(ours.parse_arguments(["--device", "cpu"]))
+    start, lesson_nets = copy.deepcopy(G), copy.deepcopy([D, G])
     torch.manual_seed(7)
-    train_epoch(D, G, criterion, *optimizers, batches)
+    ours.train_epoch(D, G, criterion, *optimizers, batches)
     torch.manual_seed(7)
-    nets = (lesson_D, lesson_G)
-    adams = [torch.optim.Adam(net.parameters(), lr=0.0002, foreach=False) for net in nets]
-    lesson_epoch(lesson_D, lesson_G, *adams, batches)
+    adams = [torch.optim.Adam(net.parameters(), lr=0.0002, foreach=False) for net in lesson_nets]
+    lesson_epoch(*lesson_nets, *adams, batches)
 
-    for net, lesson_net in [(D, lesson_D), (G, lesson_G)]:
+    for net, lesson_net in zip([D, G], lesson_nets, strict=True):
         for weight, expected in zip(net.parameters(), lesson_net.parameters(), strict=True):
             torch.testing.assert_close(weight, expected, rtol=0, atol=1e-9)
-    assert not any(map(torch.equal, start, weights(G)))
-
-
-# ---- The epoch ----
+    assert not any(map(torch.equal, start.parameters(), G.parameters()))
 
 
 def test_epoch_means_weigh_every_image_alike():
     """A last batch of one image counts as one image, not as a batch of four."""
-    D, G, *optimizers = networks(torch.optim.SGD, lr=0)  # so that the scores stay put
+    D, G = Discriminator(), Generator()
+    optimizers = [torch.optim.SGD(net.parameters(), lr=0) for net in (D, G)]  # nothing moves
     batches = [torch.full((4, 784), -1.0), torch.full((1, 784), 1.0)]
     torch.manual_seed(3)
-    means = train_epoch(D, G, criterion, *optimizers, batches)
+    means = ours.train_epoch(D, G, criterion, *optimizers, batches)
 
     torch.manual_seed(3)
     d_losses, g_losses, d_x, d_g_z = [], [], [], []
@@ -163,16 +100,13 @@ def test_epoch_means_weigh_every_image_alike():
     assert means == pytest.approx(expected, rel=1e-5)
 
 
-# ---- What the options build ----
-
-
 def test_options_and_the_lessons_defaults_reach_the_networks_and_the_optimizers():
     changed = "--lr 0.003 --beta1 0.4 --dropout 0.3 --hidden-size 7 --latent-size 5"
     for options, lr, beta1, dropout, hidden, latent in [
         ("", 0.0002, 0.9, 0, 256, 100),
         (changed, 0.003, 0.4, 0.3, 7, 5),
     ]:
-        D, G, *optimizers = build(parse_arguments([*options.split(), "--device", "cpu"]))
+        D, G, *optimizers = ours.build(ours.parse_arguments([*options.split(), "--device", "cpu"]))
         for optimizer in optimizers:
             group = optimizer.param_groups[0]
             assert (group["lr"], group["betas"]) == (lr, (beta1, 0.999))

@@ -1,28 +1,19 @@
 """The scripts as a user meets them: imported, from anywhere, on a GPU, on the shipped images."""
 
 import csv
+import os
 import shutil
 
 import numpy as np
 import pytest
 import score
 import torch
-from helpers import (
-    ARCHIVES,
-    ROOT,
-    TEST,
-    TRAIN,
-    contents,
-    environment,
-    first_bytes,
-    first_images,
-    read_generator,
-    run,
-)
+from helpers import ARCHIVES, ROOT, TEST, TRAIN, OnAnotherDevice, contents, first_images, run
+from torchvision.datasets import MNIST
 
 import MNIST_MLP_GAN_TEST
 import MNIST_MLP_GAN_TRAIN
-from MNIST_MLP_GAN_NETWORK import denorm
+from MNIST_MLP_GAN_TEST import generate, load_generator
 
 
 def test_importing_does_nothing_and_no_picture_needs_a_display(tmp_path):
@@ -36,17 +27,17 @@ def test_importing_does_nothing_and_no_picture_needs_a_display(tmp_path):
         assert settings() == before
         history = numpy.ones(2, [(name, float) for name in "epoch d_loss g_loss d_x d_g_z".split()])
         MNIST_MLP_GAN_TEST.draw_curves(history).savefig("curves.png")""")
-    env = environment(PYTHONPATH=str(ROOT), DISPLAY=None, MPLBACKEND="TkAgg")
+    env = os.environ | {"PYTHONPATH": str(ROOT), "DISPLAY": "", "MPLBACKEND": "TkAgg"}
     assert run("-B", "program.py", cwd=tmp_path, env=env) == ""
     assert set(contents(tmp_path)) == {"program.py", "curves.png"}
 
 
 def test_default_folders_lie_beside_the_scripts(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    args = MNIST_MLP_GAN_TRAIN.parse_arguments([])
-    assert (args.checkpoint_dir, args.data_dir) == (ROOT / "checkpoints", ROOT / "data")
-    args = MNIST_MLP_GAN_TEST.parse_arguments([])
-    assert (args.checkpoint_dir, args.output_dir) == (ROOT / "checkpoints", ROOT / "outputs")
+    options = vars(MNIST_MLP_GAN_TRAIN.parse_arguments([]))
+    options |= vars(MNIST_MLP_GAN_TEST.parse_arguments([]))
+    for name, folder in [("checkpoint", "checkpoints"), ("data", "data"), ("output", "outputs")]:
+        assert options[f"{name}_dir"] == ROOT / folder
 
 
 def test_training_prints_and_saves_a_line_per_epoch(train, tmp_path):
@@ -75,33 +66,20 @@ def test_accelerator_trains_resumes_and_leaves_what_the_cpu_can_draw(train, call
     more = ["--resume", "--epochs", 2]
     assert train(folders.checkpoints, "--device", "auto", *more).startswith(accelerator)
     call(TEST, *folders.options)
-    assert read_generator(folders.checkpoints / "G_2.pth").linear1.weight.device.type == "cpu"
+    assert load_generator(folders.checkpoints / "G_2.pth").linear1.weight.device.type == "cpu"
     assert "MNIST_MLP_GAN.png" in contents(folders.outputs)
-
-
-class OnAnotherDevice:
-    """A weight, as on a GPU: from there, it gets into a file for all machines by the CPU."""
-
-    def __init__(self, weight):
-        self.weight = weight
-
-    def cpu(self):
-        return self.weight
 
 
 def test_generators_are_saved_from_the_cpu(tmp_path, monkeypatch):
     """What stands for the test above where there is no accelerator."""
-    args = MNIST_MLP_GAN_TRAIN.parse_arguments(["--checkpoint-dir", str(tmp_path)])
-    args.device = "cpu"
+    folder = ["--checkpoint-dir", str(tmp_path)]
+    args = MNIST_MLP_GAN_TRAIN.parse_arguments([*folder, "--device", "cpu"])
     D, G, *optimizers = MNIST_MLP_GAN_TRAIN.build(args)
     away = {name: OnAnotherDevice(weight) for name, weight in G.state_dict().items()}
     monkeypatch.setattr(G, "state_dict", lambda: away)
     MNIST_MLP_GAN_TRAIN.save_epoch(args, first_images(100), [], D, G, *optimizers)
-    saved = read_generator(tmp_path / "G_0.pth").parameters()
+    saved = load_generator(tmp_path / "G_0.pth").parameters()
     assert all(map(torch.equal, saved, G.parameters()))
-
-
-# ---- The shipped images ----
 
 
 def test_end_to_end_from_the_shipped_archives(call, folders, tmp_path, monkeypatch):
@@ -124,12 +102,11 @@ def test_end_to_end_from_the_shipped_archives(call, folders, tmp_path, monkeypat
     call(TEST, *folders.options, "--rows", 0, 4, "3-4")
     assert {"MNIST_MLP_GAN.png", "MNIST_MLP_GAN.gif", "G_3-4.pth"} < set(contents(folders.outputs))
 
-    with torch.no_grad():
-        samples = denorm(read_generator(folders.checkpoints / "G_4.pth")(torch.randn(1000, 100)))
-    test = first_images(1000, "t10k") / 255
-    real = {"train": images[:10_000] / 255, "test": test, "test_radii": score.radii(test)}
-    real["digits"] = torch.tensor(list(first_bytes("train", "labels", 10_000)))
+    samples = generate(load_generator(folders.checkpoints / "G_4.pth"), torch.randn(1000, 100))
+    test, digits = first_images(1000, "t10k") / 255, MNIST(tmp_path).targets[:10_000]
+    real = {"train": images[:10_000] / 255, "digits": digits, "test": test}
+    real["test_radii"] = score.radii(test)
     assert score.score_digits(samples, real)[0]["kl"] < 0.9
     assert score.score_variety(samples, real)["precision"] > 0.4
-    digits = samples.mean(dim=0)  # white where MNIST is, and ink where it has ink
-    assert np.corrcoef(digits, real["train"].mean(dim=0))[0, 1] > 0.7
+    # White where MNIST is, and ink where it has ink
+    assert np.corrcoef(samples.mean(dim=0), real["train"].mean(dim=0))[0, 1] > 0.7
