@@ -1,4 +1,4 @@
-"""The page to play with a Generator, in a real browser: what it shows, what each control does."""
+"""The page to play with, in a real browser: what it shows, what each control does."""
 
 import os
 import shutil
@@ -6,15 +6,16 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from helpers import read_generator
 
 import MNIST_MLP_GAN_TEST
 import MNIST_MLP_GAN_TRAIN
-from MNIST_MLP_GAN_NETWORK import Discriminator, Generator
-from MNIST_MLP_GAN_TEST import draw_z
+from MNIST_MLP_GAN_NETWORK import Discriminator
+from MNIST_MLP_GAN_TEST import draw_z, mean_generator
 
 # For a run as root in a container, and without the browser's own requests to its maker
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-FOLDER = """it's "<b>" & <script>alert(1)</script>"""
+FOLDER = """it's "<b>" & <script>alert(1)<script>"""
 
 
 @pytest.fixture(scope="module")
@@ -33,244 +34,231 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def run_folder(small_mnist, tmp_path_factory):
+def folder(small_mnist, tmp_path_factory):
     """A run of three short epochs, whose Generators make something else of every z."""
-    folder = tmp_path_factory.mktemp("page") / FOLDER.replace("/", "")
+    folder = tmp_path_factory.mktemp("page") / FOLDER
     options = ["--epochs", 3, "--lr", 0.001, "--beta1", 0.5, "--batch-size", 5, "--device", "cpu"]
     options += ["--data-dir", small_mnist, "--checkpoint-dir", folder]
     MNIST_MLP_GAN_TRAIN.main([*map(str, options)])
     return folder
 
 
-def make_page(run_folder, outputs):
-    folders = ["--checkpoint-dir", run_folder, "--output-dir", outputs]
-    MNIST_MLP_GAN_TEST.main([*map(str, folders), "--rows", "0", "1", "3", "2-3"])
+@pytest.fixture(scope="module")
+def path(folder, tmp_path_factory):
+    outputs = tmp_path_factory.mktemp("outputs")
+    folders = ["--checkpoint-dir", str(folder), "--output-dir", str(outputs)]
+    MNIST_MLP_GAN_TEST.main([*folders, "--rows", "0", "1", "3", "2-3"])
     return outputs / "MNIST_MLP_GAN.html"
 
 
 @pytest.fixture(scope="module")
-def whole_page(run_folder, tmp_path_factory):
-    return make_page(run_folder, tmp_path_factory.mktemp("outputs"))
+def open_page(browser):
+    """Open a page; its ``wrong`` has every request to elsewhere, and each error it reports."""
+    pages = []
 
-
-@pytest.fixture
-def open_page(browser, whole_page):
-    """Open the page; each request, and each error on its console, fails the test."""
-    pages, wrong = [], []
-
-    def open_it(path=whole_page, **settings):
+    def open_it(path, **settings):
         page = browser.new_page(**settings)
-        page.on("request", lambda request: request.url != path.as_uri() and wrong.append(request))
-        page.on("console", lambda line: line.type == "error" and wrong.append(line.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.goto(path.as_uri())
+        page.wrong, uri = [], path.as_uri()
+        page.on("request", lambda request: request.url != uri and page.wrong.append(request.url))
+        page.on("console", lambda line: line.type == "error" and page.wrong.append(line.text))
+        page.on("pageerror", lambda error: page.wrong.append(str(error)))
+        page.goto(uri)
         pages.append(page)
         return page
 
     yield open_it
-    for page in pages:
-        page.close()
-    assert not wrong
+    wrong = [page.wrong for page in pages]
+    assert not any(wrong)
 
 
-def gray(page, selector):
-    """The gray levels of every canvas that ``selector`` finds: (N, 784)."""
-    program = """canvases => canvases.map(canvas => Array.from(
-        canvas.getContext("2d").getImageData(0, 0, 28, 28).data.filter((_, i) => i % 4 == 0)))"""
-    return np.array(page.eval_on_selector_all(selector, program))
+@pytest.fixture(scope="module")
+def one_page(open_page, path):
+    return open_page(path, viewport={"width": 1200, "height": 900})
 
 
-def samples(page):
-    return gray(page, "#samples canvas")
+@pytest.fixture
+def page(one_page):
+    """The page as it was when it was opened."""
+    one_page.reload()
+    yield one_page
+    assert not one_page.wrong
+
+
+@pytest.fixture(scope="module")
+def networks(folder):
+    """The rows' Generators and the last D, with weights as exact as the page has them."""
+    first, *others, last = [read_generator(folder / f"G_{epoch}.pth") for epoch in range(4)]
+    D = Discriminator()
+    D.load_state_dict(torch.load(folder / "last.pt", weights_only=True)["D"])
+    generators = [first, others[0], last, mean_generator([others[1], last])]
+    return [network.bfloat16().float() for network in [*generators, D]]
+
+
+# ---- What there is on the page ----
+
+
+def colors(page, selector):
+    """The colors of every canvas that ``selector`` finds: (N, 784, 3)."""
+    program = """canvases => canvases.map(canvas =>
+        Array.from(canvas.getContext("2d").getImageData(0, 0, 28, 28).data))"""
+    levels = np.array(page.eval_on_selector_all(selector, program)).reshape(-1, 784, 4)
+    assert (levels[..., 3] == 255).all()
+    return levels[..., :3]
+
+
+def tiles(page, parent="#samples"):
+    return colors(page, f"{parent} canvas")[..., 0]
 
 
 def large(page):
-    return gray(page, "#large")[0]
+    return colors(page, "#large")[0, :, 0]
 
 
-def choose_row(page, number):
-    page.eval_on_selector("#row", f"row => {{ row.value = {number}; row.oninput() }}")
+def levels(images):
+    """The gray levels that ``images``, from -1 to 1, are shown in."""
+    return 127.5 * (1 - np.array(images))
 
 
 def z_on(page):
     return np.array(page.evaluate("zs.map(z => Array.from(z))"))
 
 
+def bars(page):
+    return page.eval_on_selector_all("#bars input", "bars => bars.map(bar => Number(bar.value))")
+
+
+def score(page):
+    return float(page.inner_text("#score"))
+
+
+def pressed(page, selector="button[aria-pressed=true]"):
+    return page.eval_on_selector_all(selector, "all => all.map(one => one.title || one.innerText)")
+
+
+def wait(page, condition):
+    page.wait_for_function(condition, timeout=20_000)
+
+
+def same_z_everywhere(page, chosen, other):
+    """Whether tiles, strip, bars and large image are of the same z."""
+    strip, shown = tiles(page, "#between"), tiles(page)
+    assert np.abs(strip[8] - shown[chosen]).max() <= 1
+    assert np.abs(strip[0] - shown[other]).max() <= 1
+    assert bars(page) == pytest.approx(z_on(page)[chosen].clip(-3, 3).tolist(), abs=0.051)
+    assert np.array_equal(large(page), shown[chosen])
+
+
 def changed(before, after):
     """Which of the images, or of the vectors, are not the same."""
-    return np.flatnonzero((before != after).any(axis=1)).tolist()
+    return np.flatnonzero((before != after).any(axis=-1)).tolist()
 
 
-def test_images_and_score_equal_torchs(open_page, run_folder):
-    page = open_page()
-    generators = []
-    for epoch in range(4):
-        generators.append(Generator())
-        weights = torch.load(run_folder / f"G_{epoch}.pth", weights_only=True)
-        generators[-1].load_state_dict(weights)
-    mean = Generator()
-    states = [G.state_dict() for G in generators[2:]]
-    mean.load_state_dict({name: (states[0][name] + states[1][name]) / 2 for name in states[0]})
-    D = Discriminator()
-    D.load_state_dict(torch.load(run_folder / "last.pt", weights_only=True)["D"])
-
-    for number, G in enumerate([generators[0], generators[1], generators[3], mean]):
-        choose_row(page, number)
-        with torch.no_grad():
-            images = G(draw_z(G, 25, seed=0))
-            score = D(images[:1]).item()
-        expected = 127.5 * (1 - images.numpy())
-        assert np.abs(samples(page) - expected).max() <= 2.5  # two levels, and the rounding
-        assert np.abs(large(page) - expected[0]).max() <= 2.5
-        assert float(page.inner_text("#score")) == pytest.approx(score, abs=0.01)
-    assert expected.min() < 60  # black and white were there
-    assert expected.max() > 225
+# ---- Watch it learn ----
 
 
-def test_names_show_as_themselves(open_page, run_folder):
-    page = open_page()
-    assert str(run_folder) in page.inner_text("#source")
-    assert page.inner_text("#row-title") == "epochs 2-3"
-    assert page.inner_text("#d-epoch") == "3"
+def test_images_scores_and_gradients_equal_torchs(page, networks):
+    *generators, D = networks
+    for number, G in enumerate(generators):
+        page.eval_on_selector("#row", f"row => {{ row.value = {number}; row.oninput() }}")
+        z = draw_z(G, 25, seed=0).requires_grad_()
+        images = G(z)
+        images.retain_grad()
+        scores = D(images)
+        scores.log().sum().backward()
+        assert np.abs(tiles(page) - levels(images.detach())).max() <= 1
+        assert np.abs(large(page) - levels(images[0].detach())).max() <= 1
+        assert score(page) == pytest.approx(scores[0].item(), abs=0.006)
+        assert page.evaluate("gauge.value") == pytest.approx(scores[0].item(), abs=1e-4)
+        for sample in [0, 12]:
+            ways = f"""const fake = generator(G, zs[{sample}]);
+                const toPixels = discriminatorBackward(D, discriminator(D, fake.image));
+                [toPixels, generatorBackward(G, fake, toPixels)].map(all => Array.from(all))"""
+            for ours, torchs in zip(page.evaluate(ways), [images.grad, z.grad], strict=True):
+                size = torchs[sample].abs().max()
+                assert np.abs(ours - torchs[sample].numpy()).max() < 0.001 * min(1, size)
+    assert levels(images.detach()).min() < 60  # there was black as well as white
+    assert levels(images.detach()).max() > 225
 
 
-def test_slider_changes_the_images_and_no_z(open_page):
-    page = open_page()
-    z, last = z_on(page), samples(page)
+def test_names_show_as_themselves(page, folder):
+    assert page.inner_text("#source") == f"These are the networks of the folder {FOLDER}."
+    assert str(folder.parent) not in page.content()
+    assert page.inner_text("#title") == "epochs 2-3"
+    assert page.inner_text("#epoch") == "3"
+    for name in [f"sample {i}" for i in range(1, 26)] + [
+        f"between, {i} of 9" for i in range(1, 10)
+    ]:
+        assert page.get_by_role("button", name=name, exact=True).count() == 1
+    for i in range(100):
+        assert page.get_by_role("slider", name=f"z {i}", exact=True).count() == 1
+
+
+def test_slider_changes_the_images_and_no_z(page):
+    z, last = z_on(page), tiles(page)
+    page.click("#clear")
     page.focus("#row")
     page.keyboard.press("Home")
-    assert page.inner_text("#row-title") == "epoch 0"
-    assert changed(last, samples(page)) == [*range(25)]
+    assert page.inner_text("#title") == "epoch 0"
+    assert page.get_attribute("#row", "aria-valuetext") == "epoch 0"
+    assert changed(last, tiles(page)) == [*range(25)]
+    same_z_everywhere(page, 0, 1)
     page.keyboard.press("End")
-    assert not changed(last, samples(page))
+    assert not changed(last, tiles(page))
     assert not changed(z, z_on(page))
 
 
-def test_chosen_tile_is_shown_large_with_its_z(open_page):
-    page = open_page()
-    before = samples(page)
+def test_chosen_tile_is_marked_and_shown_large(page):
+    before = tiles(page)
+    page.click("#samples button:nth-child(3)")
     page.focus("#samples button:nth-child(8)")
     page.keyboard.press("Enter")
-    assert np.array_equal(large(page), before[7])
-    shown = page.eval_on_selector_all(".bar", "bars => bars.map(bar => Number(bar.ariaValueNow))")
-    assert shown == pytest.approx(z_on(page)[7].tolist(), abs=0.006)
-    assert not changed(before, samples(page))
+    page.keyboard.press("Enter")  # once more changes nothing
+    same_z_everywhere(page, 7, 2)
+    assert not changed(before, tiles(page))
+    assert pressed(page) == ["sample 8"]
+    assert len(pressed(page, "#samples button[aria-pressed=false]")) == 24
+    looks = page.eval_on_selector_all(
+        "#samples button", "all => all.map(one => getComputedStyle(one).border)"
+    )
+    plain, dashed, solid = looks[0], looks[2], looks[7]
+    assert [looks.index(look) for look in [plain, dashed, solid]] == [0, 2, 7]
+    assert [looks.count(look) for look in [plain, dashed, solid]] == [23, 1, 1]
+    assert "dashed" in dashed
+    assert "solid" in solid
 
 
-def test_dragged_bar_changes_its_number_and_its_image(open_page):
-    page = open_page()
-    z, before = z_on(page), samples(page)
-    page.locator(".bar").nth(5).scroll_into_view_if_needed()
-    box = page.locator(".bar").nth(5).bounding_box()
-    middle = box["x"] + box["width"] / 2
-    page.mouse.move(middle, box["y"] + box["height"] / 2)
-    page.mouse.down()
-    page.mouse.move(middle + 40, box["y"] + 1)  # it stays with the bar that was taken
-    page.mouse.up()
-    after = z_on(page)
-    assert changed(z, after) == [0]
-    assert np.flatnonzero(z[0] != after[0]).tolist() == [5]
-    assert after[0, 5] > 2.8
-    assert changed(before, samples(page)) == [0]
-    assert np.array_equal(large(page), samples(page)[0])
-
-    page.focus(".bar:nth-child(6)")
-    for key in ["ArrowDown", "ArrowRight", "ArrowUp"]:
-        page.keyboard.press(key)
-    assert z_on(page)[0, 5:7] == pytest.approx(after[0, 5:7] + [-0.25, 0.25], abs=1e-5)
-
-
-def test_between_two_chosen_tiles_lies_a_strip_of_nine(open_page):
-    page = open_page()
-    page.click("#samples button:nth-child(3)")
-    page.click("#samples button:nth-child(10)")
-    before, strip = samples(page), gray(page, "#between canvas")
-    assert np.abs(strip[0] - before[2]).max() <= 1
-    assert np.abs(strip[8] - before[9]).max() <= 1
-    assert len(changed(strip[:-1], strip[1:])) == 8
-    z = z_on(page)
-    page.click("#between button:nth-child(5)")
-    assert np.array_equal(large(page), strip[4])
-    middle = page.evaluate("Array.from(step(4))")
-    assert middle == pytest.approx(((z[2] + z[9]) / np.sqrt(2)).tolist(), abs=1e-5)
-    assert not changed(z, z_on(page))
-
-
-def test_new_z_are_normal(open_page):
-    page = open_page()
-    z, before = z_on(page), samples(page)
+def test_new_z_are_normal(page):
+    z, before = z_on(page), tiles(page)
     page.click("#new")
-    assert changed(before, samples(page)) == [*range(25)]
     after = z_on(page)
+    assert changed(before, tiles(page)) == [*range(25)]
     assert not np.isclose(z, after).any(axis=1).all()
     assert abs(after.mean()) < 0.1  # of 2,500: five standard errors
     assert abs(after.std() - 1) < 0.08
+    assert np.abs(after).max() > 2.5
+    same_z_everywhere(page, 0, 1)
 
 
-def test_walk_moves_every_z_until_stopped(open_page):
-    page = open_page()
-    z, before = z_on(page), samples(page)
-    page.click("#walk")
-    page.wait_for_timeout(600)
-    page.click("#walk")
-    stopped = z_on(page)
-    assert changed(z, stopped) == [*range(25)]
-    assert changed(before, samples(page)) == [*range(25)]
-    assert np.abs(np.linalg.norm(stopped, axis=1) - 10).max() < 3.5  # as long as normal ones
-    page.wait_for_timeout(200)
-    assert not changed(stopped, z_on(page))
-    strip = gray(page, "#between canvas")
-    assert np.abs(strip[8] - samples(page)[0]).max() <= 1  # it has kept up
+def test_walk_moves_every_z_until_stopped(page):
+    z, before = z_on(page), tiles(page)
+    stops = ["#walk", "#new", "#clear", "#noise", "#between button", "#samples button", "#pixels"]
+    for stop in stops:
+        page.click("#walk")
+        assert (pressed(page, "#walk"), "Walk" in pressed(page)) == (["Walk"], True)
+        page.evaluate("start_z = zs[0]")
+        wait(page, "zs[0] != start_z")
+        page.click(stop)
+        assert pressed(page, "#walk[aria-pressed=false]") == ["Walk"]
+        page.evaluate("stopped = JSON.stringify(zs)")
+        shown, strip = tiles(page), tiles(page, "#between")
+        assert np.abs(strip[[0, 8]] - shown[[1, 0]]).max() <= 1
+        page.wait_for_timeout(60)
+        assert page.evaluate("stopped == JSON.stringify(zs)")
+    assert changed(z, z_on(page)) == changed(before, tiles(page)) == [*range(25)]
 
-
-def test_drawn_stroke_is_judged_and_leaves_the_samples_alone(open_page):
-    page = open_page()
-    z, before = z_on(page), samples(page)
-    page.click("#clear")
-    assert (large(page) == 255).all()
-    blank = page.evaluate("discriminator(D, image)")
-    box = page.locator("#large").bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 4)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * 3 / 4, steps=20)
-    page.mouse.up()
-    ink = large(page).reshape(28, 28) < 128
-    assert ink[8:20, 13:15].all()
-    assert not ink[:, :10].any()
-    assert not ink[:, 18:].any()
-    assert page.evaluate("discriminator(D, image)") != blank
-    assert not changed(before, samples(page))
-    assert not changed(z, z_on(page))
-
-    page.click("#clear")
-    page.focus("#large")
-    page.keyboard.press("ArrowUp")
-    page.keyboard.press("Space")
-    assert page.evaluate("image[13 * 28 + 14]") == 1
-
-    page.click("#walk")
-    page.focus("#large")
-    page.keyboard.press("Space")
-    assert page.inner_text("#walk") == "Walk"  # or the next stride would take the stroke away
-
-
-def test_without_last_pt_there_is_no_d(open_page, run_folder, tmp_path):
-    shutil.copytree(run_folder, tmp_path / "run", ignore=shutil.ignore_patterns("last.pt"))
-    page = open_page(make_page(tmp_path / "run", tmp_path))
-    assert not page.is_visible("#critic")
-    before = large(page)
-    page.click("#large")
-    assert np.array_equal(large(page), before)
-
-
-@pytest.mark.parametrize("width", [400, 1200])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_cut_off(open_page, width, scheme):
-    page = open_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    right = page.eval_on_selector_all(
-        "body *", "all => Math.max(...all.map(one => one.getBoundingClientRect().right))"
-    )
-    assert right <= width
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    color = page.evaluate("getComputedStyle(document.querySelector('h1')).color")
-    assert (color == "rgb(0, 0, 0)") == (scheme == "light")
+    page.click("#back")
+    path = page.evaluate("[0, 1, 4000, 4001, 8000].map(now => { walk(now); return [...zs[0]] })")
+    near, far = np.linalg.norm(np.diff(path, axis=0), axis=1)[[0, 2]], path[2::2]
+    assert near.max() < 0.02  # steady, at a turn as well
+    assert np.linalg.norm(far[0] - np.array(far[1])) > 8  # from one normal z to another
+    assert np.abs(np.linalg.norm(path, axis=1) - 10).max() < 3.5
