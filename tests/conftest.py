@@ -126,7 +126,7 @@ def start(monkeypatch):
 
     def start_script(script, *options):
         monkeypatch.setattr(sys, "argv", [str(script), *map(str, options)])
-        with pytest.raises(SystemExit) as exited:
+        with pytest.raises((SystemExit, KeyboardInterrupt)) as exited:
             runpy.run_path(str(script), run_name="__main__")
         return exited.value.code
 

@@ -1,6 +1,5 @@
 """No training is lost: resume, overwrite, kills, Ctrl-C, a full disk, two trainings at once."""
 
-import itertools
 import random
 import shutil
 import signal
@@ -40,8 +39,8 @@ def test_same_seed_same_bytes_and_no_two_seeds_share_an_epoch(train, tmp_path):
     assert one == same
     assert one["G_0.pth"] != other["G_0.pth"]
     seen = set()
-    for seed, epoch in itertools.product(range(3), range(201)):
-        seed_epoch(seed, epoch)
+    for epoch in range(3 * 201):
+        seed_epoch(epoch // 201, epoch % 201)
         seen.add(torch.initial_seed())
     assert len(seen) == 3 * 201
 
@@ -86,18 +85,14 @@ def test_resume_knows_the_runs_images_wherever_they_are(train, small_mnist, tmp_
 
 
 def test_run_is_not_trained_over(train, tmp_path):
+    choices = "--resume goes on with it, --overwrite removes it, another --checkpoint-dir"
     train(tmp_path)
-    holds = (
-        f"error: {tmp_path} holds a run: --resume goes on with it, --overwrite removes it, another "
-        "--checkpoint-dir leaves it alone"
-    )
-    before = contents(tmp_path)
-    assert train(tmp_path, fails=True) == holds
-    assert contents(tmp_path) == before
-
-    (tmp_path / "last.pt").unlink()  # its Generators are a run, too
-    before = contents(tmp_path)
-    assert train(tmp_path, fails=True) == holds
+    for name in ["samples.png", "last.pt"]:  # its Generators alone are a run, too
+        (tmp_path / name).unlink()
+        before = contents(tmp_path)
+        line = train(tmp_path, fails=True)
+        assert line == f"error: {tmp_path} holds a run: {choices} leaves it alone"
+        assert contents(tmp_path) == before
     line = train(tmp_path, "--resume", fails=True)
     assert line.startswith(f"error: {tmp_path / 'last.pt'} cannot be read (FileNotFoundError(")
     assert contents(tmp_path) == before
@@ -200,11 +195,6 @@ def test_second_training_in_the_folder_is_refused(start_train, small_mnist, trai
     for option in ["--resume", "--overwrite"]:
         assert "one-training-at-a-time" in train(tmp_path, option, fails=True)
     assert first.is_alive()
-    first.kill()
-    first.join()
-    epochs = len(torch.load(tmp_path / "last.pt", weights_only=True)["history"]) + 1
-    train(tmp_path, "--resume", "--epochs", epochs)  # a dead owner's lock holds nobody up
-    assert f"G_{epochs}.pth" in contents(tmp_path)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
@@ -227,6 +217,7 @@ def test_ctrl_c_ends_a_piped_run_from_anywhere_with_one_line(small_mnist, tmp_pa
             process.kill()
     epochs = len(torch.load(tmp_path / "last.pt", weights_only=True)["history"])
     assert process.returncode == 1
+    assert epochs < 50  # or the lines came too late
     # One less where it came between saving an epoch and counting it
     said = "stopped; with --resume it goes on after epoch"
     assert errors in [f"{said} {epochs}\n", f"{said} {epochs - 1}\n"]

@@ -14,9 +14,8 @@ from MNIST_MLP_GAN_TEST import draw_z, find_checkpoints, generate, load_generato
 
 
 def test_checkpoints_come_in_order_of_epoch_and_nothing_else_counts(tmp_path):
-    for file in ["G_10.pth", "G_9.pth", "G_0.pth", "G_100.pth"]:
-        (tmp_path / file).touch()
-    for file in ["D_1.pth", "G_.pth", "G_x.pth", "G_1-2.pth", "G_3.pth.unfinished", "last.pt"]:
+    others = ["D_1.pth", "G_.pth", "G_x.pth", "G_1-2.pth", "G_3.pth.unfinished", "last.pt"]
+    for file in ["G_10.pth", "G_9.pth", "G_0.pth", "G_100.pth", *others]:
         (tmp_path / file).touch()
     found = find_checkpoints(tmp_path)
     assert list(found) == [0, 9, 10, 100]

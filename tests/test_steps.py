@@ -14,19 +14,9 @@ from MNIST_MLP_GAN_NETWORK import Discriminator, Generator
 criterion = nn.BCELoss()
 
 
-@pytest.fixture
-def float64():
-    torch.set_default_dtype(torch.float64)
-
-
-@pytest.fixture
-def digits(small_mnist):
-    return ours.load_images(small_mnist)
-
-
-def test_batches_hold_every_image_once_in_a_new_order_each_time(digits):
+def test_batches_hold_every_image_once_in_a_new_order_each_time(small_mnist):
     """Scaled as the lesson's ToTensor and Normalize do."""
-    orders = []
+    digits, orders = ours.load_images(small_mnist), []
     for seed in range(2):
         torch.manual_seed(seed)
         batches = list(ours.shuffled_batches(digits, 100))
@@ -61,8 +51,10 @@ def lesson_epoch(D, G, d_optimizer, g_optimizer, batches):
         g_optimizer.step()
 
 
-def test_steps_equal_the_lessons_plain_loop(float64, digits):
+def test_steps_equal_the_lessons_plain_loop(small_mnist):
     """From the same weights, batches and z: the same weights after 13 batches, to 1e-9."""
+    torch.set_default_dtype(torch.float64)
+    digits = ours.load_images(small_mnist)
     batches = [batch.double() for batch in ours.shuffled_batches(digits, 20)]
     assert [len(batch) for batch in batches] == [20] * 12 + [10]
     D, G, *optimizers = ours.build(ours.parse_arguments(["--device", "cpu"]))
