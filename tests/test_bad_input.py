@@ -17,7 +17,6 @@ def test_numbers_out_of_range_are_refused_and_cost_no_run(train, tmp_path):
         error = train(tmp_path / "new", option, 0, fails=True)
         assert error.endswith(f"error: {option} must be at least 1\n")
     assert not (tmp_path / "new").exists()
-
     train(tmp_path, "--epochs", 1)
     before = contents(tmp_path)
     refused = {"--lr=-1": "learning rate: -1", "--beta1=1": "index 0: 1", "--dropout=2": "got 2"}
@@ -29,8 +28,7 @@ def test_numbers_out_of_range_are_refused_and_cost_no_run(train, tmp_path):
 
 def test_rows_that_cannot_be_drawn_are_refused(call, folders):
     line = call(TEST, *folders.options, fails=True)
-    advice = "run MNIST_MLP_GAN_TRAIN.py first"
-    assert line == f"error: no G_<epoch>.pth in {folders.checkpoints}; {advice}"
+    assert line.endswith(f".pth in {folders.checkpoints}; run MNIST_MLP_GAN_TRAIN.py first")
     save_generator(folders.checkpoints, 4)
     for text in ["", "x", "-1", "3-2", "1-", "1.5"]:
         line = call(TEST, *folders.options, f"--rows={text}", fails=True)
@@ -73,7 +71,6 @@ def test_folder_that_is_a_file_or_ctrl_c_while_starting(start, tmp_path, monkeyp
         assert line.startswith("error: [Errno ")
         assert str(path) in line
     assert path.read_bytes() == b"mine"
-
     monkeypatch.setattr("torchvision.datasets.MNIST", ctrl_c)
     line = start(TRAIN, "--device", "cpu", "--checkpoint-dir", tmp_path / "new")
     assert line == "stopped; what was saved stays saved"

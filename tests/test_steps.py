@@ -64,7 +64,6 @@ def test_steps_equal_the_lessons_plain_loop(small_mnist):
     torch.manual_seed(7)
     adams = [torch.optim.Adam(net.parameters(), lr=0.0002, foreach=False) for net in lesson_nets]
     lesson_epoch(*lesson_nets, *adams, batches)
-
     for net, lesson_net in zip([D, G], lesson_nets, strict=True):
         for weight, expected in zip(net.parameters(), lesson_net.parameters(), strict=True):
             torch.testing.assert_close(weight, expected, rtol=0, atol=1e-9)
@@ -78,7 +77,6 @@ def test_epoch_means_weigh_every_image_alike():
     batches = [torch.full((4, 784), -1.0), torch.full((1, 784), 1.0)]
     torch.manual_seed(3)
     means = ours.train_epoch(D, G, criterion, *optimizers, batches)
-
     torch.manual_seed(3)
     d_losses, g_losses, d_x, d_g_z = [], [], [], []
     for batch in batches:

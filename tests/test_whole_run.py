@@ -11,12 +11,12 @@ import torch
 from helpers import ARCHIVES, ROOT, TEST, TRAIN, OnAnotherDevice, contents, first_images, run
 from torchvision.datasets import MNIST
 
-import MNIST_MLP_GAN_TEST
 import MNIST_MLP_GAN_TRAIN
 from MNIST_MLP_GAN_TEST import generate, load_generator
 
 
 def test_importing_does_nothing_and_no_picture_needs_a_display(tmp_path):
+    """And the default folders lie beside the scripts, wherever one is."""
     (tmp_path / "program.py").write_text("""if True:
         import numpy, torch
         def settings():
@@ -26,18 +26,15 @@ def test_importing_does_nothing_and_no_picture_needs_a_display(tmp_path):
         import MNIST_MLP_GAN_NETWORK, MNIST_MLP_GAN_TRAIN, MNIST_MLP_GAN_TEST
         assert settings() == before
         history = numpy.ones(2, [(name, float) for name in "epoch d_loss g_loss d_x d_g_z".split()])
-        MNIST_MLP_GAN_TEST.draw_curves(history).savefig("curves.png")""")
+        MNIST_MLP_GAN_TEST.draw_curves(history).savefig("curves.png")
+        train = MNIST_MLP_GAN_TRAIN.parse_arguments([])
+        test = MNIST_MLP_GAN_TEST.parse_arguments([])
+        print(train.data_dir, train.checkpoint_dir, test.checkpoint_dir, test.output_dir, sep="\\n")
+    """)
     env = os.environ | {"PYTHONPATH": str(ROOT), "DISPLAY": "", "MPLBACKEND": "TkAgg"}
-    assert run("-B", "program.py", cwd=tmp_path, env=env) == ""
+    folders = [str(ROOT / name) for name in ["data", "checkpoints", "checkpoints", "outputs"]]
+    assert run("-B", "program.py", cwd=tmp_path, env=env).splitlines() == folders
     assert set(contents(tmp_path)) == {"program.py", "curves.png"}
-
-
-def test_default_folders_lie_beside_the_scripts(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    options = vars(MNIST_MLP_GAN_TRAIN.parse_arguments([]))
-    options |= vars(MNIST_MLP_GAN_TEST.parse_arguments([]))
-    for name, folder in [("checkpoint", "checkpoints"), ("data", "data"), ("output", "outputs")]:
-        assert options[f"{name}_dir"] == ROOT / folder
 
 
 def test_training_prints_and_saves_a_line_per_epoch(train, tmp_path):
@@ -50,12 +47,9 @@ def test_training_prints_and_saves_a_line_per_epoch(train, tmp_path):
     means = torch.load(tmp_path / "last.pt", weights_only=True)["history"]
     for row, mean in zip(rows, means, strict=True):
         assert [float(value) for value in row.values()] == pytest.approx(mean, rel=1e-5)
-
     assert first == f"cpu; epochs up to 2 go to {tmp_path}; watch its samples.png"
-    assert lines == [
-        "epoch {:.0f}/2 d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}".format(*mean)
-        for mean in means
-    ]
+    line = "epoch {:.0f}/2 d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}"
+    assert lines == [line.format(*mean) for mean in means]
     assert last == "2 epochs are done. Now make the pictures with MNIST_MLP_GAN_TEST.py."
 
 
@@ -63,8 +57,7 @@ def test_training_prints_and_saves_a_line_per_epoch(train, tmp_path):
 def test_accelerator_trains_resumes_and_leaves_what_the_cpu_can_draw(train, call, folders):
     accelerator = torch.accelerator.current_accelerator().type
     assert train(folders.checkpoints, "--device", "auto", "--epochs", 1).startswith(accelerator)
-    more = ["--resume", "--epochs", 2]
-    assert train(folders.checkpoints, "--device", "auto", *more).startswith(accelerator)
+    train(folders.checkpoints, "--device", "auto", "--resume", "--epochs", 2)
     call(TEST, *folders.options)
     assert load_generator(folders.checkpoints / "G_2.pth").linear1.weight.device.type == "cpu"
     assert "MNIST_MLP_GAN.png" in contents(folders.outputs)
