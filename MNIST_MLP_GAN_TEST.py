@@ -44,7 +44,7 @@ def load_generator(path):
     """Return the Generator saved at ``path``, of any layer sizes; exits if there is none."""
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
-        hidden_size, latent_size = weights["linear1.weight"].shape
+        hidden_size, latent_size = weights["linear1.weight"].shape  # (outputs, inputs)
         G = Generator(hidden_size=hidden_size, latent_size=latent_size)
         G.load_state_dict(weights)
         return G
@@ -67,8 +67,8 @@ def generate(G, z):
 def walk(a, b, steps):
     """Return ``steps`` latent vectors from ``a`` to ``b``, (steps, latent_size).
 
-    They lie on an arc: cos(t) a + sin(t) b is as normal as a and b. On the straight line, which
-    the paper takes (Figure 3 c and d), the vectors halfway would be shorter than any G was fed.
+    They lie on an arc, where cos(t) a + sin(t) b has the distribution that a and b have. On the
+    straight line of the paper (Figure 3 c and d) the vectors halfway would be too short.
     """
     t = torch.linspace(0, math.pi / 2, steps)[:, None]
     return torch.cos(t) * a + torch.sin(t) * b
@@ -78,15 +78,13 @@ def mean_generator(generators):
     """Return the Generator whose weights are the means of those of ``generators``, of one run.
 
     D and G circle around the point where both would stand still. The mean is nearer to it than
-    any point of the circle. Yazici et al. 2019, https://arxiv.org/abs/1806.04498. Exits if the
-    Generators differ in size.
+    any point of the circle. Yazici et al. 2019, https://arxiv.org/abs/1806.04498. The mean of one
+    is itself, bit for bit. Exits if the Generators differ in size.
     """
-    mean = copy.deepcopy(generators[0])
-    states = [G.state_dict() for G in generators]
+    mean, states = copy.deepcopy(generators[0]), [G.state_dict() for G in generators]
     try:
-        mean.load_state_dict(
-            {k: torch.stack([s[k] for s in states]).mean(dim=0) for k in states[0]}
-        )
+        for name, weight in mean.state_dict().items():
+            weight.copy_(torch.stack([state[name] for state in states]).mean(dim=0))
     except RuntimeError as error:
         sys.exit(f"error: no mean of Generators of different sizes ({error})")
     return mean

@@ -9,7 +9,8 @@ leaves in checkpoints/, anew after every epoch:
     history.csv    the losses and D's mean scores, a row per epoch
     last.pt        both networks and both optimizers, for --resume
 
-MNIST_MLP_GAN_TEST.py makes the pictures of the whole run.
+MNIST_MLP_GAN_TEST.py makes the pictures of the whole run. The lesson, D's step and G's step, comes
+first; what follows is what a run needs: images, files, options.
 """
 
 import argparse
@@ -61,7 +62,7 @@ def train_discriminator(D, G, criterion, d_optimizer, real_images):
 
     # Fake images: D should say 0.
     z = torch.randn(batch_size, G.latent_size, device=device)
-    with torch.no_grad():  # G does not learn in this step, so nothing is kept for its gradient
+    with torch.no_grad():  # G does not learn here: no need to remember how it made the images
         fake_images = G(z)
     fake_score = D(fake_images)
     fake_labels = torch.zeros_like(fake_score)
@@ -87,7 +88,7 @@ def train_generator(D, G, criterion, g_optimizer, batch_size):
     Returns:
         g_loss: scalar, -mean(log D(G(z))), before the update.
     """
-    device = next(G.parameters()).device
+    device = next(G.parameters()).device  # where G's weights are
 
     # A new z, for fakes that D has not been trained on.
     z = torch.randn(batch_size, G.latent_size, device=device)
@@ -319,7 +320,7 @@ def train(args, images, history, D, G, d_optimizer, g_optimizer):
         means = train_epoch(D, G, criterion, d_optimizer, g_optimizer, batches)
 
         save_epoch(args, images, [*history, [epoch, *means]], D, G, d_optimizer, g_optimizer)
-        history.append([epoch, *means])
+        history.append([epoch, *means])  # only now: it is saved
         scores = "d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}".format(*means)
         tqdm.write(f"epoch {epoch}/{args.epochs} {scores}")
         sys.stdout.flush()  # a file or a pipe would keep the line back
@@ -338,7 +339,7 @@ def main(arguments=None):
     with FileLock(folder / ".one-training-at-a-time", timeout=0):
         if args.resume:
             last = load_last(folder / "last.pt")
-            args = parse_arguments(arguments, **last["options"])
+            args = parse_arguments(arguments, **last["options"])  # again: they are the defaults
         # A G_0.pth alone is of a start that was cut off: nothing is lost with it.
         elif not args.overwrite and [*folder.glob("last.pt"), *folder.glob("G_[1-9]*.pth")]:
             sys.exit(
