@@ -1,5 +1,6 @@
 """No training is lost: resume, overwrite, kills, Ctrl-C, a full disk, two trainings at once."""
 
+import os
 import random
 import shutil
 import signal
@@ -202,6 +203,7 @@ def test_ctrl_c_ends_a_piped_run_from_anywhere_with_one_line(small_mnist, tmp_pa
     options = ["--epochs", 2000, "--data-dir", small_mnist, "--checkpoint-dir", tmp_path]
     command = [sys.executable, TRAIN, *map(str, options), "--device", "cpu"]
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": "/"}
+    how["env"] = os.environ | {"PYTHONUNBUFFERED": ""}
     # A test run in the background is told to ignore Ctrl-C; the child is not to inherit that.
     how["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(command, **how) as process:
