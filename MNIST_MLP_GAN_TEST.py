@@ -306,15 +306,9 @@ def main(arguments=None):
         torch.save(G.state_dict(), outputs / f"G_{row}.pth")
         print(outputs / f"G_{row}.pth")
 
-    path = args.checkpoint_dir / "history.csv"
-    try:
-        history = np.genfromtxt(path, delimiter=",", names=True)
-        curves = draw_curves(np.atleast_1d(history))
-    except (OSError, ValueError, IndexError) as error:  # no such file, or other columns in it
-        print(f"No curves, because {path} cannot be read ({error!r})")
-    else:
-        curves.savefig(outputs / "MNIST_MLP_GAN_CURVES.png")
-        print(outputs / "MNIST_MLP_GAN_CURVES.png")
+    history = np.genfromtxt(args.checkpoint_dir / "history.csv", delimiter=",", names=True)
+    draw_curves(np.atleast_1d(history)).savefig(outputs / "MNIST_MLP_GAN_CURVES.png")
+    print(outputs / "MNIST_MLP_GAN_CURVES.png")
 
 
 if __name__ == "__main__":

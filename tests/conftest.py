@@ -147,8 +147,9 @@ def train(small_mnist, call):
 
 @pytest.fixture
 def folders(tmp_path):
-    """A checkpoint folder, an output folder, and TEST's options that name them."""
+    """A checkpoint folder with a history, an output folder, and TEST's options that name them."""
     checkpoints, outputs = tmp_path / "checkpoints", tmp_path / "outputs"
     checkpoints.mkdir()
+    (checkpoints / "history.csv").write_text(HISTORY)
     options = ["--checkpoint-dir", checkpoints, "--output-dir", outputs]
     return SimpleNamespace(checkpoints=checkpoints, outputs=outputs, options=options)
