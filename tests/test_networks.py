@@ -21,7 +21,6 @@ def test_networks_compute_the_lessons_formulas():
     h = nn.functional.leaky_relu(D.linear1(x), 0.2)
     h = nn.functional.leaky_relu(D.linear2(h), 0.2)
     torch.testing.assert_close(D(x), torch.sigmoid(D.linear3(h)))
-
     G, z = Generator(), torch.randn(5, 100)
     h = torch.relu(G.linear2(torch.relu(G.linear1(z))))
     torch.testing.assert_close(G(z), torch.tanh(G.linear3(h)))

@@ -193,7 +193,8 @@ def test_second_training_in_the_folder_is_refused(start_train, small_mnist, trai
         assert first.is_alive()
         time.sleep(0.01)
     for option in ["--resume", "--overwrite"]:
-        assert "one-training-at-a-time" in train(tmp_path, option, fails=True)
+        line = train(tmp_path, option, "--epochs", 1, fails=True)
+        assert "one-training-at-a-time" in line
     assert first.is_alive()
 
 
@@ -203,7 +204,7 @@ def test_ctrl_c_ends_a_piped_run_from_anywhere_with_one_line(small_mnist, tmp_pa
     options = ["--epochs", 2000, "--data-dir", small_mnist, "--checkpoint-dir", tmp_path]
     command = [sys.executable, TRAIN, *map(str, options), "--device", "cpu"]
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": "/"}
-    how["env"] = os.environ | {"PYTHONUNBUFFERED": ""}
+    how["env"] = os.environ | {"PYTHONUNBUFFERED": "", "OMP_NUM_THREADS": "1"}
     # A test run in the background is told to ignore Ctrl-C; the child is not to inherit that.
     how["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(command, **how) as process:
