@@ -67,10 +67,10 @@ def generate(G, z):
 def walk(a, b, steps):
     """Return ``steps`` latent vectors from ``a`` to ``b``, (steps, latent_size).
 
-    They lie on an arc, where cos(t) a + sin(t) b has the distribution that a and b have. On the
-    straight line of the paper (Figure 3 c and d) the vectors halfway would be too short.
+    On the arc cos(t) a + sin(t) b every vector has the distribution of a and b, and their length.
+    On the straight line of the paper (Figure 3 c and d) those halfway would be too short for G.
     """
-    t = torch.linspace(0, math.pi / 2, steps)[:, None]
+    t = torch.linspace(0, math.pi / 2, steps).reshape(-1, 1)  # a column: a row for each vector
     return torch.cos(t) * a + torch.sin(t) * b
 
 
@@ -81,10 +81,11 @@ def mean_generator(generators):
     any point of the circle. Yazici et al. 2019, https://arxiv.org/abs/1806.04498. The mean of one
     is itself, bit for bit. Exits if the Generators differ in size.
     """
-    mean, states = copy.deepcopy(generators[0]), [G.state_dict() for G in generators]
+    mean = copy.deepcopy(generators[0])
+    states = [G.state_dict() for G in generators]
     try:
-        for name, weight in mean.state_dict().items():
-            weight.copy_(torch.stack([state[name] for state in states]).mean(dim=0))
+        means = {key: torch.stack([s[key] for s in states]).mean(dim=0) for key in states[0]}
+        mean.load_state_dict(means)
     except RuntimeError as error:
         sys.exit(f"error: no mean of Generators of different sizes ({error})")
     return mean
@@ -228,7 +229,7 @@ def encode(tensor):
 
 
 def encode_weights(state):
-    """Return a state dict as texts: transposed, and in bfloat16, half the size."""
+    """Return a state dict as texts: a row for each input, and in bfloat16, half the size."""
     return {k: encode(w.t().contiguous().bfloat16().view(torch.int16)) for k, w in state.items()}
 
 
@@ -244,9 +245,10 @@ def fill_page(rows, z, folder):
     try:
         last = torch.load(folder / "last.pt", map_location="cpu", weights_only=True)
     except Exception:  # there is no end to what a damaged file can raise
-        last = None
-    if last:
+        last = {}
+    if "D" in last:
         run |= {"D": encode_weights(last["D"]), "D_epoch": len(last["history"])}
+    if "real_images" in last:
         run["real_images"] = encode(last["real_images"])
     template = (HERE / "assets" / "MNIST_MLP_GAN.html").read_text(encoding="utf-8")
     text = json.dumps(run).replace("<", "\\u003c")  # or a folder's name could end the script
@@ -277,8 +279,8 @@ def main(arguments=None):
     rows = load_rows(args.rows, checkpoints)
     means = {row: G for row, G in rows.items() if "-" in row}
     epochs = [*checkpoints]
-    epochs = sorted({*epochs[:20], *choose_evenly(epochs, 30)})  # the first 20 change most
-    frames = load_rows(map(str, epochs), checkpoints) | means
+    shown = sorted({*epochs[:20], *choose_evenly(epochs, 30)})  # the first 20 change most
+    frames = load_rows(map(str, shown), checkpoints) | means  # a mean comes last
 
     last_G = [*rows.values()][-1]
     z = draw_z(last_G, 25, args.seed)
@@ -290,8 +292,8 @@ def main(arguments=None):
     print(outputs / "MNIST_MLP_GAN.png")
 
     first, *later = [draw_frame(row, generate(G, z)) for row, G in frames.items()]
-    shown = {"duration": [200] * len(later) + [2000], "loop": 0}  # milliseconds; without an end
-    first.save(outputs / "MNIST_MLP_GAN.gif", save_all=True, append_images=later, **shown)
+    timing = {"duration": [200] * len(later) + [2000], "loop": 0}  # milliseconds; without an end
+    first.save(outputs / "MNIST_MLP_GAN.gif", save_all=True, append_images=later, **timing)
     print(outputs / "MNIST_MLP_GAN.gif")
 
     walks = torch.cat([generate(last_G, walk(z[i], z[i + 5], steps=9)) for i in range(5)])

@@ -115,7 +115,8 @@ def train_epoch(D, G, criterion, d_optimizer, g_optimizer, batches):
     Returns:
         list of the epoch's means per image: d_loss, g_loss, D(x), D(G(z)).
     """
-    totals, count = torch.zeros(4, device=next(G.parameters()).device), 0
+    totals = torch.zeros(4, device=next(G.parameters()).device)
+    count = 0
     for real_images in batches:
         batch_size = len(real_images)
         d_loss, real_score, fake_score = train_discriminator(
@@ -167,7 +168,7 @@ def build(args):
 
 def seed_epoch(seed, epoch):
     """Seed torch for one epoch, so that a resumed run draws the same numbers as an unbroken one."""
-    torch.manual_seed(10_000 * seed + epoch)  # so far apart that no two seeds share an epoch
+    torch.manual_seed(10_000 * seed + epoch)  # no two seeds share one, up to 10,000 epochs
 
 
 # ---- The run's files ----
@@ -179,8 +180,8 @@ def whole_file(path):
 
     A full disk (an OSError), a kill or Ctrl-C leaves the file that was there before.
     """
-    content = io.BytesIO()  # torch.save on a full disk does not say that the disk is full
-    yield content
+    content = io.BytesIO()  # torch.save to a full disk would not say that the disk is full
+    yield content  # an error in the block ends here: nothing is written
     unfinished = path.with_name(path.name + ".unfinished")
     with unfinished.open("wb") as file:
         file.write(content.getbuffer())
@@ -189,7 +190,7 @@ def whole_file(path):
     unfinished.replace(path)
 
 
-def save_epoch(args, real_images, history, D, G, d_optimizer, g_optimizer):
+def save_epoch(args, images, history, D, G, d_optimizer, g_optimizer):
     """Save the files listed at the top; ``history`` has a row of HISTORY_COLUMNS for each epoch."""
     folder = args.checkpoint_dir
     with whole_file(folder / f"G_{len(history)}.pth") as file:
@@ -201,9 +202,9 @@ def save_epoch(args, real_images, history, D, G, d_optimizer, g_optimizer):
         # The z of TEST's pictures, the same ones after every epoch
         z = torch.randn(25, args.latent_size, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
-            images = denorm(G(z.to(args.device))).reshape(-1, 1, 28, 28)
-        images = nn.functional.interpolate(images, scale_factor=4)  # a pixel becomes 4x4 dots
-        save_image(1 - images, file, format="png", nrow=5, padding=4, pad_value=1)  # black on white
+            samples = denorm(G(z.to(args.device))).reshape(-1, 1, 28, 28)
+        samples = nn.functional.interpolate(samples, scale_factor=4)  # a pixel becomes 4x4 dots
+        save_image(1 - samples, file, format="png", nrow=5, padding=4, pad_value=1)
 
     with whole_file(folder / "history.csv") as file:
         table = np.reshape(history, (-1, 5))  # (0, 5) before the first epoch
@@ -219,7 +220,7 @@ def save_epoch(args, real_images, history, D, G, d_optimizer, g_optimizer):
             "options": {name: getattr(args, name) for name in OPTIONS},
             "history": history,
             # --resume knows the run's images by them, and TEST's page shows them.
-            "real_images": real_images[:100].cpu(),
+            "real_images": images[:100].cpu(),
         }
         torch.save(last, file)
 
@@ -249,8 +250,8 @@ def remove_run(folder):
 def parse_arguments(arguments=None, **run):
     """Return the options of the command line, or of the list ``arguments``.
 
-    ``run`` has the OPTIONS of a run to go on with: they are the defaults, and it is an error to
-    contradict one. Only ``epochs`` may change.
+    With --resume it is called again: ``run`` then has the OPTIONS that the run was started with.
+    They are the defaults, and another value is an error; only ``epochs`` may change.
     """
     parser = argparse.ArgumentParser(
         description="Train a GAN of two small MLPs on MNIST; save the Generator after every epoch.",
@@ -332,14 +333,15 @@ def main(arguments=None):
     Exits with one line on bad input, a full disk, a divergence or Ctrl-C; an OSError is raised by
     a folder that cannot be used, or is in use by another training.
     """
-    args, last = parse_arguments(arguments), None
+    args = parse_arguments(arguments)
+    last = None  # what last.pt holds, with --resume
     folder = args.checkpoint_dir
     folder.mkdir(parents=True, exist_ok=True)
     # A second training stops at this lock, with its name in the error.
     with FileLock(folder / ".one-training-at-a-time", timeout=0):
         if args.resume:
             last = load_last(folder / "last.pt")
-            args = parse_arguments(arguments, **last["options"])  # again: they are the defaults
+            args = parse_arguments(arguments, **last["options"])
         # A G_0.pth alone is of a start that was cut off: nothing is lost with it.
         elif not args.overwrite and [*folder.glob("last.pt"), *folder.glob("G_[1-9]*.pth")]:
             sys.exit(
