@@ -2,9 +2,7 @@
 
 import base64
 import io
-import os
 import re
-import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,8 +14,6 @@ import MNIST_MLP_GAN_TRAIN
 from MNIST_MLP_GAN_NETWORK import Discriminator, Generator
 from MNIST_MLP_GAN_TEST import add_noun, draw_z, fill_page, find_checkpoints, load_rows, main, walk
 
-# For a run as root in a container, and without the browser's own requests to its maker
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 FOLDER = """it's "<b>" & <script>alert(1)<script>"""
 ALL = [*range(25)]
 
@@ -26,30 +22,6 @@ Z = "zs.map(z => [...z])"
 PRESSED = (
     "Array.from(document.querySelectorAll('[aria-pressed=true]'), o => o.title || o.innerText)"
 )
-
-
-@pytest.fixture(scope="module")
-def open_page():
-    """Open a page; each request to elsewhere, and each error that it reports, is an error."""
-    paths = [*filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"]))]
-    if not paths and not os.environ.get("CI"):  # the checks install it
-        pytest.skip("no Chromium on this machine: the page is not tested")
-    playwright = pytest.importorskip("playwright.sync_api")
-    wrong = []
-
-    def open_it(path):
-        page = browser.new_page(has_touch=True)
-        page.on("request", lambda request: request.url != path.as_uri() and wrong.append(request))
-        page.on("console", lambda line: line.type == "error" and wrong.append(line.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.goto(path.as_uri())
-        return page
-
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=paths[0], args=ARGUMENTS)
-        yield open_it
-        browser.close()
-    assert not wrong
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +248,7 @@ def test_what_d_wants_is_followed_and_taken_back(page):
         assert_one_z(page, 0, 1)
         assert not changed(z, page.evaluate(Z))
     page.evaluate("stopAndShow(image.map(() => 0)), changePixels(), show()")
-    assert np.linalg.norm(page.evaluate("[...image]")) == pytest.approx(0.5)
+    assert np.linalg.norm(page.evaluate("[...image]")) == pytest.approx(0.1)
     assert page.is_enabled("#back")
     page.click("#samples button")  # another control: nothing to take back
     assert not page.is_enabled("#back")
