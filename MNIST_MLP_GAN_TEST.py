@@ -131,8 +131,9 @@ def load_rows(rows, checkpoints):
     generators = {}
     for row in rows or map(str, choose_evenly([*checkpoints], 5)):
         epochs = parse_epochs(row)
-        if missing := [epoch for epoch in epochs if epoch not in checkpoints]:
-            sys.exit(f"error: no checkpoint of epoch {missing[0]}; the last is {max(checkpoints)}")
+        for epoch in epochs:
+            if epoch not in checkpoints:
+                sys.exit(f"error: no checkpoint of epoch {epoch}; the last is {max(checkpoints)}")
         generators[row] = mean_generator([load_generator(checkpoints[epoch]) for epoch in epochs])
     return generators
 

@@ -7,7 +7,7 @@ leaves in checkpoints/, anew after every epoch:
     G_<n>.pth      the Generator after epoch n; G_0.pth is the untrained one
     samples.png    25 samples of the newest Generator: keep it open, and watch it learn
     history.csv    the losses and D's mean scores, a row per epoch
-    last.pt        both networks and both optimizers, for --resume
+    last.pt        both networks, both optimizers and 100 real images, for --resume
 
 MNIST_MLP_GAN_TEST.py makes the pictures of the whole run. The lesson, D's step and G's step, comes
 first; what follows is what a run needs: images, files, options.
@@ -219,8 +219,9 @@ def save_epoch(args, images, history, D, G, d_optimizer, g_optimizer):
             "g_optimizer": g_optimizer.state_dict(),
             "options": {name: getattr(args, name) for name in OPTIONS},
             "history": history,
-            # --resume knows the run's images by them, and TEST's page shows them.
-            "real_images": images[:100].cpu(),
+            # --resume knows the run's images by them, and TEST's page shows them. A clone, since
+            # a slice would be saved with all of the tensor that it is a part of.
+            "real_images": images[:100].cpu().clone(),
         }
         torch.save(last, file)
 
@@ -376,11 +377,12 @@ def main(arguments=None):
             sys.exit(f"stopped; with --resume it goes on after epoch {len(history)}")
         except (OSError, RuntimeError, MemoryError) as error:  # a disk, a device, a divergence
             sys.exit(
-                f"error in epoch {len(history) + 1}: {error!r}; the epochs before it are saved, "
-                "and --resume goes on after them (after a divergence: start anew, with a smaller "
-                "--lr and another --checkpoint-dir)"
+                f"error in epoch {len(history) + 1}: {error!r}; the epochs before it are saved: "
+                "--resume goes on after them, or after a divergence, start anew with a smaller "
+                "--lr and another --checkpoint-dir"
             )
-    print(f"{len(history)} epochs are done. Now make the pictures with MNIST_MLP_GAN_TEST.py.")
+    command = f"MNIST_MLP_GAN_TEST.py --checkpoint-dir {folder}"
+    print(f"{len(history)} epochs are done. Now make the pictures: {command}")
 
 
 if __name__ == "__main__":

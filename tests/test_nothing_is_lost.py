@@ -22,8 +22,8 @@ OPTIONS = "--batch-size 70 --lr 0.001 --beta1 0.5 --dropout 0.5 --hidden-size 16
 OPTIONS = [*OPTIONS.split(), "--seed", "3"]
 # What ends the line of an error in an epoch
 ADVICE = (
-    "; the epochs before it are saved, and --resume goes on after them (after a divergence: start "
-    "anew, with a smaller --lr and another --checkpoint-dir)"
+    "; the epochs before it are saved: --resume goes on after them, or after a divergence, start "
+    "anew with a smaller --lr and another --checkpoint-dir"
 )
 
 
@@ -74,6 +74,7 @@ def test_resume_knows_the_runs_images_wherever_they_are(train, small_mnist, tmp_
     kept = torch.load(run / "last.pt", weights_only=True)["real_images"]
     assert kept.dtype == torch.uint8
     assert torch.equal(kept, first_images(100))
+    assert kept.untyped_storage().nbytes() == 100 * 784  # and not all images that they came from
     before = contents(run)
     write_mnist(others, slice(250, 500))
     line = train(run, "--resume", "--epochs", 2, "--data-dir", others, fails=True)

@@ -51,7 +51,8 @@ def test_training_prints_and_saves_a_line_per_epoch(train, tmp_path):
     assert first == f"cpu; epochs up to 2 go to {tmp_path}; watch its samples.png"
     line = "epoch {:.0f}/2 d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}"
     assert lines == [line.format(*mean) for mean in means]
-    assert last == "2 epochs are done. Now make the pictures with MNIST_MLP_GAN_TEST.py."
+    command = f"MNIST_MLP_GAN_TEST.py --checkpoint-dir {tmp_path}"
+    assert last == f"2 epochs are done. Now make the pictures: {command}"
 
 
 @pytest.mark.skipif(not torch.accelerator.is_available(), reason="there is no accelerator here")
