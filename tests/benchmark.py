@@ -4,6 +4,19 @@
 
 prints its table in some minutes, on the CPU. Each contestant has a process of its own, and they run
 whole epochs in turns, so that a noisy machine slows all alike; ratios are medians over the turns.
+On two cores of an AMD EPYC, with Python 3.11.7 and torch 2.14.1 (medians of 5 epochs each):
+
+                          s per epoch    epochs    minutes
+    plain loop                  19.86       200       66.2
+    ours, quick                  5.23        26        2.3
+    ours, classic                5.23       200       17.4
+    ours, better digits          7.52       100       12.5
+
+    plain loop / ours: 3.49
+    plain loop's 200 epochs / the quick run's 26: 26.8
+    ours / its matrix products: 1.62
+    saving an epoch: 37 ms, 0.7% of it
+    TEST over 201 checkpoints, above its imports: 0.8 s
 """
 
 import argparse

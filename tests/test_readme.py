@@ -16,7 +16,7 @@ import MNIST_MLP_GAN_TRAIN
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SOURCES = [path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.py"), SCORE]]
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
-PROGRAMS = [block for block in BLOCKS if "import torch" in block]
+PROGRAMS = [block for block in BLOCKS if "import " in block]
 EXCERPTS = [block for block in BLOCKS if block not in PROGRAMS]
 
 
