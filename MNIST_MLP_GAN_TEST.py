@@ -77,17 +77,14 @@ def walk(a, b, steps):
 def mean_generator(generators):
     """Return the Generator whose weights are the means of those of ``generators``, of one run.
 
-    D and G circle around the point where both would stand still. The mean is nearer to it than
-    any point of the circle. Yazici et al. 2019, https://arxiv.org/abs/1806.04498. The mean of one
-    is itself, bit for bit. Exits if the Generators differ in size.
+    Their weights circle around the point where neither D nor G could improve, and the mean of a
+    circle is near its middle: Yazici et al. 2019, https://arxiv.org/abs/1806.04498. The mean of
+    one is itself, bit for bit. Raises a RuntimeError if the Generators differ in size.
     """
     mean = copy.deepcopy(generators[0])
     states = [G.state_dict() for G in generators]
-    try:
-        means = {key: torch.stack([s[key] for s in states]).mean(dim=0) for key in states[0]}
-        mean.load_state_dict(means)
-    except RuntimeError as error:
-        sys.exit(f"error: no mean of Generators of different sizes ({error})")
+    means = {key: torch.stack([s[key] for s in states]).mean(dim=0) for key in states[0]}
+    mean.load_state_dict(means)
     return mean
 
 
@@ -231,7 +228,7 @@ def encode(tensor):
 
 def encode_weights(state):
     """Return a state dict as texts: a row for each input, and in bfloat16, half the size."""
-    return {k: encode(w.t().contiguous().bfloat16().view(torch.int16)) for k, w in state.items()}
+    return {k: encode(w.t().bfloat16().view(torch.int16)) for k, w in state.items()}
 
 
 def fill_page(rows, z, folder):

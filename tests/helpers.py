@@ -2,7 +2,6 @@
 
 import gzip
 import importlib
-import os
 import struct
 import subprocess
 import sys
@@ -78,11 +77,6 @@ def call_main(capsys, script, *options, fails=False):
         error = "a traceback"
     assert (error is not None) == fails, error
     return error if fails else capsys.readouterr().out
-
-
-def environment(**changes):
-    """This process's environment with ``changes``; None takes a variable away."""
-    return {name: value for name, value in (os.environ | changes).items() if value is not None}
 
 
 def no_space(*_):

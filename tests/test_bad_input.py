@@ -35,9 +35,6 @@ def test_rows_that_cannot_be_drawn_are_refused(call, folders):
         assert line == f"error: {text!r} is no epoch such as 7, nor a mean such as 18-26"
     line = call(TEST, *folders.options, "--rows", "4-6", fails=True)
     assert line == "error: no checkpoint of epoch 5; the last is 4"
-    save_generator(folders.checkpoints, 5, hidden_size=8)
-    line = call(TEST, *folders.options, "--rows", "4-5", fails=True)
-    assert re.fullmatch(r"error: no mean of Generators of different sizes \(.*\)", line, re.DOTALL)
     assert not folders.outputs.exists()
 
 

@@ -115,6 +115,10 @@ def test_rows_scores_and_gradients_equal_torchs(page, run):
 def test_names_and_marks(page):
     assert page.inner_text("#source") == f"These are the networks of the folder {FOLDER}."
     assert "The D of epoch 3 knows" in page.inner_text("#one")
+    assert "Press again to stop." in page.inner_text("#one")
+    headings = ["Play with your GAN", "Watch it learn", "One sample", "What does D want?", "Its z"]
+    headings += ["From one digit to another", "Which one is real?"]
+    assert page.locator("h1, h2").all_inner_texts() == headings
     assert "■ D wants it darker\n■ D wants it lighter" in page.inner_text("#views")
     assert style(page, "#darker, #lighter", "color") == ["rgb(31, 119, 208)", "rgb(230, 97, 0)"]
     names = [f"sample {i + 1}" for i in ALL] + [f"z {i}" for i in range(100)]
