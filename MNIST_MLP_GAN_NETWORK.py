@@ -1,15 +1,13 @@
-"""The two networks of the GAN lesson: Discriminator and Generator.
+"""The two networks of the GAN: Discriminator and Generator.
 
 A generative adversarial network (GAN) is two networks that play against each other: the Generator
-``G`` turns noise into images, the Discriminator ``D`` tells real images from G's. Here both are
+``G`` turns noise into images, and the Discriminator ``D`` tells real images from G's. Here both are
 multilayer perceptrons (MLPs) on MNIST's 28x28 digits, as in the original paper:
 
     Goodfellow et al., "Generative Adversarial Networks", 2014, https://arxiv.org/abs/1406.2661
 """
 
 from torch import nn
-
-__all__ = ["Discriminator", "Generator", "denorm", "latent_size"]
 
 image_size = 28 * 28
 hidden_size = 256
@@ -22,26 +20,21 @@ class Discriminator(nn.Module):
     Args:
         image_size: pixels in a flattened image.
         hidden_size: units in each of the two hidden layers.
-        latent_size: not used, since D sees only images; for code that passes it to both networks.
-        dropout: share of the hidden units set to 0 in training, at random for every image anew.
     """
 
-    def __init__(
-        self, image_size=image_size, hidden_size=hidden_size, latent_size=latent_size, dropout=0.0
-    ):
+    def __init__(self, image_size=image_size, hidden_size=hidden_size):
         super().__init__()
         self.linear1 = nn.Linear(image_size, hidden_size)
         self.linear2 = nn.Linear(hidden_size, hidden_size)
         self.linear3 = nn.Linear(hidden_size, 1)
-        # Leaky, since G learns by gradients that come back through D: a ReLU would stop some.
+        # Leaky, because G learns from gradients that come back through D: a ReLU would stop some.
         self.leaky_relu = nn.LeakyReLU(0.2)
-        self.dropout = nn.Dropout(dropout)
-        self.sigmoid = nn.Sigmoid()  # a probability, as nn.BCELoss wants it
+        self.sigmoid = nn.Sigmoid()  # makes the score a probability, as nn.BCELoss needs it
 
     def forward(self, x):
         """Score images ``x``, (N, image_size) in [-1, 1]: (N, 1), from 0 "fake" to 1 "real"."""
-        x = self.dropout(self.leaky_relu(self.linear1(x)))
-        x = self.dropout(self.leaky_relu(self.linear2(x)))
+        x = self.leaky_relu(self.linear1(x))
+        x = self.leaky_relu(self.linear2(x))
         return self.sigmoid(self.linear3(x))
 
 
@@ -51,7 +44,7 @@ class Generator(nn.Module):
     Args:
         image_size: pixels in a flattened image.
         hidden_size: units in each of the two hidden layers.
-        latent_size: numbers in a latent vector; kept as an attribute, for whoever draws z.
+        latent_size: numbers in a latent vector; kept as an attribute, for the code that draws z.
     """
 
     def __init__(self, image_size=image_size, hidden_size=hidden_size, latent_size=latent_size):
@@ -61,7 +54,7 @@ class Generator(nn.Module):
         self.linear2 = nn.Linear(hidden_size, hidden_size)
         self.linear3 = nn.Linear(hidden_size, image_size)
         self.relu = nn.ReLU()
-        self.tanh = nn.Tanh()  # the range that the real images are scaled to
+        self.tanh = nn.Tanh()  # [-1, 1], the range that the real images are scaled to
 
     def forward(self, z):
         """Turn ``z``, (N, latent_size) standard normal, into images: (N, image_size) in [-1, 1]."""

@@ -1,19 +1,19 @@
-"""Draw digits, and watch them grow: make the pictures of a training run from its checkpoints.
+"""Draw digits and watch them grow: make the pictures of a training run from its checkpoints.
 
     python MNIST_MLP_GAN_TEST.py
 
-("Test" is this lesson's word for inference: D has done its work, and G draws.) It reads the
-G_<epoch>.pth and the history.csv of checkpoints/ and leaves in outputs/:
+("Test" means inference here: D has done its work, and G draws.) It reads the G_<epoch>.pth and the
+last.pt in checkpoints/ and saves these files in outputs/:
 
-    MNIST_MLP_GAN.png           five samples of each row: an epoch, or the mean of several
+    MNIST_MLP_GAN.png           a grid: five samples for each row, an epoch or the mean of several
     MNIST_MLP_GAN.gif           25 samples from the first epoch to the last
-    MNIST_MLP_GAN_WALK.png      from one z to another, by the last row's Generator
+    MNIST_MLP_GAN_WALK.png      walks from one z to another, drawn by the last row's Generator
     MNIST_MLP_GAN_CURVES.png    the losses and D's mean scores by epoch
-    MNIST_MLP_GAN.html          a page to play with the rows' Generators: open it in a browser
+    MNIST_MLP_GAN.html          a page to play with these Generators: open it in a browser
     G_<first>-<last>.pth        the Generator of a row that is a mean
 
-A column of the grid, and a tile of the animation, keeps one z throughout: the same latent vector
-becomes a digit. Nothing is picked by hand; another --seed shows other samples.
+A column of the grid, like a tile of the animation, has the same z in every row, so that you see
+what becomes of it. Nothing is picked by hand; another --seed shows other samples.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import json
 import math
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from MNIST_MLP_GAN_NETWORK import Generator, denorm
+from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, denorm
 
 HERE = Path(__file__).resolve().parent
 
@@ -41,24 +42,42 @@ HERE = Path(__file__).resolve().parent
 
 
 def load_generator(path):
-    """Return the Generator saved at ``path``, of any layer sizes; exits if there is none."""
+    """Return the Generator saved at ``path``, whatever its layers' sizes.
+
+    Exits with one line if the file cannot be read or does not fit the Generator in NETWORK.
+    """
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
-        hidden_size, latent_size = weights["linear1.weight"].shape  # (outputs, inputs)
-        G = Generator(hidden_size=hidden_size, latent_size=latent_size)
-        G.load_state_dict(weights)
-        return G
-    except Exception as error:  # there is no end to what a damaged file can raise
-        sys.exit(f"error: {path} is no Generator's checkpoint ({error!r})")
+        hidden_size, latent_size = next(iter(weights.values())).shape  # (outputs, inputs)
+    except Exception as error:  # a damaged file can raise almost anything
+        sys.exit(f"error: {path} is not a Generator's checkpoint: {error!r}")
+    return load_weights(Generator(hidden_size=hidden_size, latent_size=latent_size), weights, path)
 
 
-def draw_z(G, count, seed):
+def load_weights(network, weights, path):
+    """Return ``network`` with ``weights``, those in ``path``; exits if they do not fit."""
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:  # torch says what does not fit, in several lines
+        sys.exit(f"error: {path} does not fit your networks: {' '.join(str(error).split())}")
+    return network
+
+
+def load_last(path):
+    """Return what TRAIN saved in last.pt, or None without one; exits if it cannot be read."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+    except Exception as error:  # a damaged file can raise almost anything
+        sys.exit(f"error: cannot read {path}: {error!r}")
+
+
+def sample_z(G, count, seed):
     """Return ``count`` latent vectors for ``G``, (count, latent_size), standard normal."""
     return torch.randn(count, G.latent_size, generator=torch.Generator().manual_seed(seed))
 
 
 def generate(G, z):
-    """Return the images that ``G`` makes of ``z``, (N, latent_size): (N, 784), in [0, 1]."""
+    """Return the images that ``G`` makes from ``z``, (N, latent_size): (N, 784), in [0, 1]."""
     with torch.no_grad():
         fake_images = G(z)
     return denorm(fake_images)
@@ -67,148 +86,148 @@ def generate(G, z):
 def walk(a, b, steps):
     """Return ``steps`` latent vectors from ``a`` to ``b``, (steps, latent_size).
 
-    On the arc cos(t) a + sin(t) b every vector has the distribution of a and b, and their length.
-    On the straight line of the paper (Figure 3 c and d) those halfway would be too short for G.
+    Vectors on the arc cos(t) a + sin(t) b have the same distribution as a and b, and about their
+    length. On the paper's straight line (Figure 3 c and d), those halfway are too short for G.
     """
-    t = torch.linspace(0, math.pi / 2, steps).reshape(-1, 1)  # a column: a row for each vector
+    t = torch.linspace(0, math.pi / 2, steps).reshape(-1, 1)  # a column, to get a row per vector
     return torch.cos(t) * a + torch.sin(t) * b
 
 
 def mean_generator(generators):
-    """Return the Generator whose weights are the means of those of ``generators``, of one run.
+    """Return a Generator whose every weight is the mean of that weight in ``generators``.
 
-    Their weights circle around the point where neither D nor G could improve, and the mean of a
-    circle is near its middle: Yazici et al. 2019, https://arxiv.org/abs/1806.04498. The mean of
-    one is itself, bit for bit. Raises a RuntimeError if the Generators differ in size.
+    Averaging over the last epochs of one run gives better digits than its last epoch: Yazici et
+    al. 2019, https://arxiv.org/abs/1806.04498. The mean of one Generator is a copy of it.
     """
     mean = copy.deepcopy(generators[0])
     states = [G.state_dict() for G in generators]
-    means = {key: torch.stack([s[key] for s in states]).mean(dim=0) for key in states[0]}
-    mean.load_state_dict(means)
+    mean.load_state_dict({k: torch.stack([s[k] for s in states]).mean(dim=0) for k in states[0]})
     return mean
 
 
-# ---- Rows: which epochs to show. A row is named by its text: "7", or "18-26" for a mean ----
-
-
-def parse_epochs(row):
-    """Return the epochs of ``row``, a range: one of "7", nine of "18-26"; exits if it is no row."""
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", row)
-    epochs = range(int(match[1]), int(match[2] or match[1]) + 1) if match else ()
-    if not epochs:
-        sys.exit(f"error: {row!r} is no epoch such as 7, nor a mean such as 18-26")
-    return epochs
-
-
-def add_noun(row):
-    """Return the title of ``row``: "epoch 7" or "epochs 18-26"."""
-    return f"epochs {row}" if "-" in row else f"epoch {row}"
+# ---- Rows: which epochs to show. A row is a text: "7" for an epoch, "18-26" for a mean ----
 
 
 def find_checkpoints(folder):
-    """Return dict of epoch to path of every G_<epoch>.pth in ``folder``; exits if there is none."""
-    paths = {path.stem[2:]: path for path in folder.glob("G_*.pth")}
-    paths = {int(epoch): path for epoch, path in paths.items() if epoch.isdecimal()}
+    """Return a dict of epoch to path: every G_<epoch>.pth in ``folder``; exits if there is none."""
+    matches = {
+        path: re.fullmatch(r"G_(0|[1-9][0-9]*)\.pth", path.name) for path in folder.glob("*")
+    }
+    paths = {int(match[1]): path for path, match in matches.items() if match}
     if not paths:
-        sys.exit(f"error: no G_<epoch>.pth in {folder}; run MNIST_MLP_GAN_TRAIN.py first")
+        sys.exit(f"error: there is no G_<epoch>.pth in {folder}: run MNIST_MLP_GAN_TRAIN.py first")
     return dict(sorted(paths.items()))  # by number: by name, G_10 would come before G_2
 
 
-def choose_evenly(epochs, count):
-    """Choose at most ``count`` of ``epochs``, evenly spread from the first to the last."""
-    places = np.linspace(0, len(epochs) - 1, min(count, len(epochs)))
-    return [epochs[round(place)] for place in places]
+def choose_rows(epochs):
+    """Return the rows that tell the story of a run, from its list of ``epochs``, as texts.
 
-
-def load_rows(rows, checkpoints):
-    """Return dict of row to Generator; exits if an epoch has no checkpoint.
-
-    By default the rows are five epochs, evenly spread.
+    Four epochs, more of them early, where most happens, and the mean of the last third. For 0 to
+    26: 0, 1, 4, 26 and 18-26. If there are only five epochs or fewer: all of them.
     """
-    generators = {}
-    for row in rows or map(str, choose_evenly([*checkpoints], 5)):
-        epochs = parse_epochs(row)
-        for epoch in epochs:
-            if epoch not in checkpoints:
-                sys.exit(f"error: no checkpoint of epoch {epoch}; the last is {max(checkpoints)}")
-        generators[row] = mean_generator([load_generator(checkpoints[epoch]) for epoch in epochs])
-    return generators
+    if len(epochs) <= 5:
+        return [str(epoch) for epoch in epochs]
+    last = len(epochs) - 1
+    chosen = [epochs[0], epochs[1], epochs[max(2, last // 6)], epochs[-1]]
+    return [*map(str, chosen), f"{epochs[last - last // 3]}-{epochs[-1]}"]
+
+
+def load_row(row, checkpoints):
+    """Return the Generator of ``row``; exits if it is no row, or if a checkpoint is missing.
+
+    A mean is over all checkpoints from its first epoch to its last.
+    """
+    match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", row)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    if first > last:
+        sys.exit(f"error: {row!r} is neither an epoch, like 7, nor a mean of several, like 18-26")
+    for epoch in (first, last):
+        if epoch not in checkpoints:
+            sys.exit(f"error: epoch {epoch} has no checkpoint; the last is {max(checkpoints)}")
+    epochs = [epoch for epoch in checkpoints if first <= epoch <= last]
+    return mean_generator([load_generator(checkpoints[epoch]) for epoch in epochs])
+
+
+def row_title(row):
+    """Return the title of ``row``: "epoch 7" or "epochs 18-26"."""
+    return f"epochs {row}" if "-" in row else f"epoch {row}"
 
 
 # ---- Pictures ----
 
 
-def lay_out(images, scale, columns=5, padding=1, left=0, top=0):
-    """Return a white page with ``images`` in rows, enlarged, and with room for words.
+def tile_images(images, scale, columns=5, padding=1, left=0, top=0):
+    """Return a white picture with ``images`` in a grid, enlarged, with room for text.
 
     Args:
-        images: (N, channels, height, width) in [0, 1], 1 is paper.
-        scale: dots of the page for a pixel, across and down.
-        columns: images in a row.
+        images: (N, channels, height, width) in [0, 1]; 1 is white.
+        scale: dots in the picture per pixel of an image, across and down.
+        columns: images side by side.
         padding: pixels between images, and around them.
-        left: dots left free for words at the left of the images.
-        top: dots left free for words above them.
+        left: dots left free for text on the left of the images.
+        top: dots left free for text above them.
     """
     tiles = to_pil_image(make_grid(images, nrow=columns, padding=padding, pad_value=1))
     tiles = tiles.resize((tiles.width * scale, tiles.height * scale), Image.Resampling.NEAREST)
-    page = Image.new("RGB", (left + tiles.width, top + tiles.height), "white")
-    page.paste(tiles, (left, top))
-    return page
+    picture = Image.new("RGB", (left + tiles.width, top + tiles.height), "white")
+    picture.paste(tiles, (left, top))
+    return picture
 
 
-def draw_words(page, center, words, size):
-    """Draw ``words`` on ``page`` in black, centered there, so many dots high."""
+def write_text(picture, center, text, size):
+    """Write ``text`` in black on ``picture``, centered at ``center``, ``size`` dots high."""
     font = ImageFont.load_default(size)
-    ImageDraw.Draw(page).text(center, words, "black", font, anchor="mm", align="center")
+    ImageDraw.Draw(picture).text(center, text, "black", font, anchor="mm", align="center")
 
 
 def black_on_white(images):
-    """Turn ``images``, (N, 784), 1 is ink, into (N, 1, 28, 28) for ``lay_out``: 1 is paper."""
+    """Turn ``images``, (N, 784), where 1 is ink, into (N, 1, 28, 28), where 1 is white."""
     return 1 - images.reshape(-1, 1, 28, 28)
 
 
 def draw_grid(samples):
-    """Return the grid as a picture: ``samples`` is a dict of row to its five images, (5, 784)."""
+    """Return the grid as a picture; ``samples`` is a dict of row to its five images, (5, 784)."""
     scale = 5
     widest = max(ImageFont.load_default(18).getlength(row) for row in samples)
     left = max(80, 16 + round(widest))
-    page = lay_out(black_on_white(torch.cat(list(samples.values()))), scale, left=left)
+    images = black_on_white(torch.cat(list(samples.values())))
+    picture = tile_images(images, scale, left=left)
     for line, row in enumerate(samples):
         middle = (line * 29 + 15) * scale  # 28 pixels and a line between images
-        draw_words(page, (left / 2, middle), add_noun(row).replace(" ", "\n"), size=18)
-    return page
+        write_text(picture, (left / 2, middle), row_title(row).replace(" ", "\n"), size=18)
+    return picture
 
 
 def draw_frame(row, images):
     """Return a frame of the animation: 25 ``images``, (25, 784), under the title of ``row``."""
-    # 16 grays do for digits of 28 pixels, and halve the file
+    # 16 grays are enough for digits of 28 pixels, and halve the file.
     grays = (black_on_white(images) * 15).round() / 15
-    page = lay_out(grays, scale=3, top=36).convert("L")
-    draw_words(page, (page.width / 2, 18), add_noun(row), size=20)
-    return page
+    frame = tile_images(grays, scale=3, top=36).convert("L")
+    write_text(frame, (frame.width / 2, 18), row_title(row), size=20)
+    return frame
 
 
 def draw_curves(history):
-    """Return a figure of losses and scores by epoch, with the values at the equilibrium dotted.
+    """Return a figure of losses and scores by epoch, with dotted lines for the equilibrium.
 
     There G's images are like the real ones and D can only guess: D(x) = D(G(z)) = 1/2, so that
-    d_loss = 2 ln 2 and g_loss = ln 2 (Goodfellow et al. 2014, section 4.1). ``history`` is what
-    ``np.genfromtxt`` makes of a history.csv.
+    d_loss = 2 ln 2 and g_loss = ln 2 (Goodfellow et al. 2014, section 4.1).
+
+    Args:
+        history: last.pt's, a list of [epoch, d_loss, g_loss, D(x), D(G(z))].
     """
     figure = Figure(figsize=(10, 4.2), dpi=100, layout="constrained")
     losses, scores = figure.subplots(1, 2)
-    line = "-" if len(history) > 1 else "o"  # a line through one point would not be seen
-    for axes, column, label, color in [
-        (losses, "d_loss", "d_loss", "tab:blue"),
-        (losses, "g_loss", "g_loss", "tab:orange"),
-        (scores, "d_x", "D(x)", "tab:blue"),
-        (scores, "d_g_z", "D(G(z))", "tab:orange"),
-    ]:
-        axes.plot(history["epoch"], history[column], line, color=color, label=label)
-
+    line = "-" if len(history) > 1 else "o"  # a line through a single point would be invisible
+    epochs, d_loss, g_loss, d_x, d_g_z = np.reshape(history, (-1, 5)).T
+    losses.plot(epochs, d_loss, line, color="tab:blue", label="d_loss")
+    losses.plot(epochs, g_loss, line, color="tab:orange", label="g_loss")
     losses.axhline(2 * math.log(2), color="tab:blue", ls=":", label="d_loss at equilibrium: 2 ln 2")
     losses.axhline(math.log(2), color="tab:orange", ls=":", label="g_loss at equilibrium: ln 2")
     losses.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
+
+    scores.plot(epochs, d_x, line, color="tab:blue", label="D(x)")
+    scores.plot(epochs, d_g_z, line, color="tab:orange", label="D(G(z))")
     scores.axhline(0.5, color="gray", ls=":", label="both at equilibrium: 0.5")
     scores.set(xlabel="epoch", ylabel="D's mean score", ylim=(0, 1))
     for axes in (losses, scores):
@@ -220,37 +239,52 @@ def draw_curves(history):
 
 # ---- The page to play with ----
 
+PAGE = HERE / "assets" / "page"
+
 
 def encode(tensor):
-    """Return the numbers of ``tensor`` as text: base64 of its bytes."""
+    """Return the numbers in ``tensor`` as a text: base64 of their bytes."""
     return base64.b64encode(tensor.contiguous().numpy().tobytes()).decode()
 
 
-def encode_weights(state):
-    """Return a state dict as texts: a row for each input, and in bfloat16, half the size."""
-    return {k: encode(w.t().bfloat16().view(torch.int16)) for k, w in state.items()}
+def encode_weights(network):
+    """Return a network's weights as texts: bfloat16, which is half as long, a row per input."""
+    weights = network.state_dict()
+    return {k: encode(w.movedim(0, -1).bfloat16().view(torch.int16)) for k, w in weights.items()}
 
 
-def fill_page(rows, z, folder):
-    """Return the page with the Generators of ``rows``, ``z``, and D and real images of ``folder``.
+def fill_page(rows, z, folder, last):
+    """Return the page of assets/page/ as one HTML text, with the networks of a run in it.
 
-    Without a last.pt that can be read, it is a page without the last two.
+    Args:
+        rows: dict of row to Generator.
+        z: (25, latent_size), the samples'.
+        folder: the run's.
+        last: last.pt's contents, for D and real images, or None: a page without these.
     """
     run = {"folder": folder.resolve().name, "z": z.tolist()}
-    run["rows"] = [
-        {"title": add_noun(row), "G": encode_weights(G.state_dict())} for row, G in rows.items()
-    ]
-    try:
-        last = torch.load(folder / "last.pt", map_location="cpu", weights_only=True)
-    except Exception:  # there is no end to what a damaged file can raise
-        last = {}
-    if "D" in last:
-        run |= {"D": encode_weights(last["D"]), "D_epoch": len(last["history"])}
-    if "real_images" in last:
+    run["rows"] = [{"title": row_title(row), "G": encode_weights(G)} for row, G in rows.items()]
+    # What torch computes from the first z with the page's weights: if the page gets anything
+    # else, NETWORK was edited, and the page's own networks were not.
+    G = copy.deepcopy([*rows.values()][-1]).bfloat16().float()
+    image = G(z[:1])
+    run["check"] = {"image": image[0].tolist()}
+    if last:
+        D = Discriminator(hidden_size=last["options"]["hidden_size"])
+        D = load_weights(D, last["D"], folder / "last.pt")
+        run |= {"D": encode_weights(D), "D_epoch": len(last["history"])}
+        run["check"]["score"] = D.bfloat16().float()(image).item()
         run["real_images"] = encode(last["real_images"])
-    template = (HERE / "assets" / "MNIST_MLP_GAN.html").read_text(encoding="utf-8")
-    text = json.dumps(run).replace("<", "\\u003c")  # or a folder's name could end the script
-    return template.replace("run = RUN;", f"run = {text};")
+
+    parts = {path.name: path.read_text(encoding="utf-8") for path in PAGE.iterdir()}
+    # "<" as a code: a folder's name could otherwise end the script.
+    parts["run.js"] = f"const run = {json.dumps(run)};".replace("<", "\\u003c")
+    page = parts["page.html"]
+    style = f"<style>{parts['page.css']}</style>"
+    page = page.replace('<link rel="stylesheet" href="page.css">', style)
+    for name in ["run.js", "networks.js", "page.js"]:
+        page = page.replace(f'<script src="{name}"></script>', f"<script>{parts[name]}</script>")
+    return page
 
 
 # ---- The command ----
@@ -258,15 +292,16 @@ def fill_page(rows, z, folder):
 
 def parse_arguments(arguments=None, description="Make the pictures of a training run."):
     """Return the options of the command line, or of the list ``arguments``."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=description)
     add = parser.add_argument
-    add("--checkpoint-dir", type=Path, default=HERE / "checkpoints", help="where G_<epoch>.pth are")
-    add("--output-dir", type=Path, default=HERE / "outputs", help="where the pictures go")
-    rows = "epochs such as 7, or means such as 18-26, to show; None: five epochs, evenly spread"
-    add("--rows", nargs="+", metavar="ROW", help=rows)
-    add("--seed", type=int, default=0, help="same seed, same z")
+    for name, folder, meaning in [
+        ("--checkpoint-dir", HERE / "checkpoints", "folder with G_<epoch>.pth and last.pt"),
+        ("--output-dir", HERE / "outputs", "folder for the pictures"),
+    ]:
+        add(name, type=Path, default=folder, help=f"{meaning} (default: %(default)s)")
+    rows = "what to show: epochs, like 7, or means of several, like 18-26 (default: four epochs "
+    add("--rows", nargs="+", metavar="ROW", help=f"{rows}and the mean of the last third)")
+    add("--seed", type=int, default=0, help="same seed, same z (default: %(default)s)")
     return parser.parse_args(arguments)
 
 
@@ -274,45 +309,46 @@ def main(arguments=None):
     """Run the script with the command line's options, or the list ``arguments``."""
     args = parse_arguments(arguments)
     checkpoints = find_checkpoints(args.checkpoint_dir)
-    rows = load_rows(args.rows, checkpoints)
-    means = {row: G for row, G in rows.items() if "-" in row}
     epochs = [*checkpoints]
-    shown = sorted({*epochs[:20], *choose_evenly(epochs, 30)})  # the first 20 change most
-    frames = load_rows(map(str, shown), checkpoints) | means  # a mean comes last
-
+    rows = {row: load_row(row, checkpoints) for row in args.rows or choose_rows(epochs)}
+    mean_rows = {row: G for row, G in rows.items() if "-" in row}
     last_G = [*rows.values()][-1]
-    z = draw_z(last_G, 25, args.seed)
+    z = sample_z(last_G, 25, args.seed)
 
-    outputs = args.output_dir
-    outputs.mkdir(parents=True, exist_ok=True)
-    grid = draw_grid({row: generate(G, z)[:5] for row, G in rows.items()})
-    grid.save(outputs / "MNIST_MLP_GAN.png")
-    print(outputs / "MNIST_MLP_GAN.png")
-
+    # The animation: the first 20 epochs, which change most, 30 over the whole run, and the means
+    spread = [epochs[round(place)] for place in np.linspace(0, len(epochs) - 1, 30)]
+    shown = [str(epoch) for epoch in sorted({*epochs[:20], *spread})]
+    frames = {row: load_row(row, checkpoints) for row in shown} | mean_rows
     first, *later = [draw_frame(row, generate(G, z)) for row, G in frames.items()]
-    timing = {"duration": [200] * len(later) + [2000], "loop": 0}  # milliseconds; without an end
-    first.save(outputs / "MNIST_MLP_GAN.gif", save_all=True, append_images=later, **timing)
-    print(outputs / "MNIST_MLP_GAN.gif")
+    timing = {"duration": [200] * len(later) + [2000], "loop": 0}  # milliseconds; 0: for ever
 
+    grid = draw_grid({row: generate(G, z)[:5] for row, G in rows.items()})
     walks = torch.cat([generate(last_G, walk(z[i], z[i + 5], steps=9)) for i in range(5)])
-    lay_out(black_on_white(walks), scale=3, columns=9).save(outputs / "MNIST_MLP_GAN_WALK.png")
-    print(outputs / "MNIST_MLP_GAN_WALK.png")
+    walks = tile_images(black_on_white(walks), scale=3, columns=9)
+    last = load_last(args.checkpoint_dir / "last.pt")
+    page = fill_page(rows, z, args.checkpoint_dir, last)
 
-    page = fill_page(rows, z, args.checkpoint_dir)
-    (outputs / "MNIST_MLP_GAN.html").write_text(page, encoding="utf-8")
-    print(outputs / "MNIST_MLP_GAN.html")
-
-    for row, G in means.items():
-        torch.save(G.state_dict(), outputs / f"G_{row}.pth")
-        print(outputs / f"G_{row}.pth")
-
-    history = np.genfromtxt(args.checkpoint_dir / "history.csv", delimiter=",", names=True)
-    draw_curves(np.atleast_1d(history)).savefig(outputs / "MNIST_MLP_GAN_CURVES.png")
-    print(outputs / "MNIST_MLP_GAN_CURVES.png")
+    savers = {
+        "MNIST_MLP_GAN.png": grid.save,
+        "MNIST_MLP_GAN.gif": partial(first.save, save_all=True, append_images=later, **timing),
+        "MNIST_MLP_GAN_WALK.png": walks.save,
+        "MNIST_MLP_GAN.html": partial(Path.write_text, data=page, encoding="utf-8"),
+    }
+    for row, G in mean_rows.items():
+        savers[f"G_{row}.pth"] = partial(torch.save, G.state_dict())
+    if last and last["history"]:
+        savers["MNIST_MLP_GAN_CURVES.png"] = draw_curves(last["history"]).savefig
+    for name, save in savers.items():
+        path = args.output_dir / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save(path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            sys.exit(f"error: cannot save {path}: {error}")
+        print(path)
+    if not last:
+        print(f"no curves, and no D in the page: there is no last.pt in {args.checkpoint_dir}")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except OSError as error:
-        sys.exit(f"error: {error}")
+    main()

@@ -1,51 +1,52 @@
 """Train the GAN of Goodfellow et al. (2014, https://arxiv.org/abs/1406.2661) on MNIST.
 
-    python MNIST_MLP_GAN_TRAIN.py
+    python MNIST_MLP_GAN_TRAIN.py --quick
 
-leaves in checkpoints/, anew after every epoch:
+trains for 26 epochs (without --quick: 200) and saves these files in checkpoints/ after each:
 
     G_<n>.pth      the Generator after epoch n; G_0.pth is the untrained one
-    samples.png    25 samples of the newest Generator: keep it open, and watch it learn
-    history.csv    the losses and D's mean scores, a row per epoch
-    last.pt        both networks, both optimizers and 100 real images, for --resume
+    samples.png    25 images by the latest Generator: keep it open and watch G learn
+    last.pt        what --resume needs: both networks, both optimizers, the losses of every epoch
 
-MNIST_MLP_GAN_TEST.py makes the pictures of the whole run. The lesson, D's step and G's step, comes
-first; what follows is what a run needs: images, files, options.
+MNIST_MLP_GAN_TEST.py then makes the pictures of the whole run.
 """
 
 import argparse
-import contextlib
-import io
+import gzip
+import hashlib
+import math
 import os
+import re
+import shlex
 import sys
+import zlib
 from pathlib import Path
+
+# Torch's idle threads spin; next to other busy programs that can make a step 50 times as slow.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import nn
-from torchvision.datasets import MNIST
 from torchvision.utils import save_image
 from tqdm import tqdm
 
 from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, denorm, hidden_size, latent_size
 
 HERE = Path(__file__).resolve().parent
-HISTORY_COLUMNS = "epoch,d_loss,g_loss,d_x,d_g_z"
-# The options that shape a run: last.pt keeps them, so that --resume need not be told again
-OPTIONS = ["epochs", "batch_size", "lr", "beta1", "dropout", "hidden_size", "latent_size", "seed"]
+ARCHIVE = "train-images-idx3-ubyte.gz"  # in --data-dir
+
+# ---- The lesson: D's step, G's step, one epoch ----
+
+criterion = nn.BCELoss()  # binary cross-entropy: -log(score) for label 1, -log(1 - score) for 0
 
 
-# ---- The lesson: one step of D, one step of G ----
-
-
-def train_discriminator(D, G, criterion, d_optimizer, real_images):
+def train_discriminator(D, G, d_optimizer, real_images):
     """Update D to tell ``real_images`` from G's: the inner step of Algorithm 1, Goodfellow et al.
 
     Args:
-        D: the Discriminator; it alone changes.
+        D: the Discriminator, the only network that changes.
         G: the Generator.
-        criterion: the binary cross-entropy, ``nn.BCELoss()``.
         d_optimizer: the optimizer of D's parameters.
         real_images: (N, 784), in [-1, 1].
 
@@ -75,13 +76,12 @@ def train_discriminator(D, G, criterion, d_optimizer, real_images):
     return d_loss.detach(), real_score.detach(), fake_score.detach()
 
 
-def train_generator(D, G, criterion, g_optimizer, batch_size):
+def train_generator(D, G, g_optimizer, batch_size):
     """Update G to fool D: the outer step of Algorithm 1, with the loss of the paper's section 3.
 
     Args:
         D: the Discriminator.
-        G: the Generator; it alone changes.
-        criterion: the binary cross-entropy, ``nn.BCELoss()``.
+        G: the Generator, the only network that changes.
         g_optimizer: the optimizer of G's parameters.
         batch_size: how many images G makes for this step.
 
@@ -107,7 +107,7 @@ def train_generator(D, G, criterion, g_optimizer, batch_size):
     return g_loss.detach()
 
 
-def train_epoch(D, G, criterion, d_optimizer, g_optimizer, batches):
+def train_epoch(D, G, d_optimizer, g_optimizer, batches):
     """Take D's step, then G's, for each of ``batches`` of real images, (N, 784) in [-1, 1].
 
     This is Algorithm 1 of Goodfellow et al. with k = 1: one step of D for each step of G.
@@ -119,28 +119,41 @@ def train_epoch(D, G, criterion, d_optimizer, g_optimizer, batches):
     count = 0
     for real_images in batches:
         batch_size = len(real_images)
-        d_loss, real_score, fake_score = train_discriminator(
-            D, G, criterion, d_optimizer, real_images
-        )
-        g_loss = train_generator(D, G, criterion, g_optimizer, batch_size)
+        d_loss, real_score, fake_score = train_discriminator(D, G, d_optimizer, real_images)
+        g_loss = train_generator(D, G, g_optimizer, batch_size)
 
-        # Added up on the device: a GPU would have to stop for every number that is read from it.
+        # Added up on the device: reading a number from a GPU would make it wait every time.
         means = torch.stack([d_loss, g_loss, real_score.mean(), fake_score.mean()])
         totals += batch_size * means  # the last batch may be smaller
         count += batch_size
     return (totals / count).tolist()
 
 
-# ---- What the lesson needs: images, networks, optimizers ----
+# ---- Images and batches ----
 
 
-def load_images(data_dir):
-    """Return MNIST's training images: uint8, (60000, 784), 255 is ink. Exits if there are none."""
+def load_images(path):
+    """Return the images in an archive such as MNIST's train-images-idx3-ubyte.gz.
+
+    Its format is called IDX: a header of four big-endian integers (a magic number, how many images
+    there are, their height and their width), then a byte for every pixel, image by image and row
+    by row. We read it here because torchvision's MNIST class also writes: it unpacks the archive
+    next to it, and downloads MNIST over images of your own.
+
+    Returns:
+        uint8, (N, 784): 0 is paper, 255 is ink.
+
+    Exits with one line if ``path`` cannot be read, or if its images are not 28x28.
+    """
     try:
-        return MNIST(data_dir, download=True).data.flatten(start_dim=1)
-    except Exception as error:  # a damaged file can raise anything
-        raw = data_dir / "MNIST" / "raw"
-        sys.exit(f"error: no MNIST ({error!r}); leave only its .gz files in {raw}, and try again")
+        data = gzip.decompress(path.read_bytes())
+        _, count, height, width = np.frombuffer(data, ">i4", count=4)
+        images = np.frombuffer(data, np.uint8, offset=16).reshape(count, height * width)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        sys.exit(f"error: cannot read the images in {path}: {error}")
+    if (height, width) != (28, 28):
+        sys.exit(f"error: the images in {path} are {height}x{width}, not 28x28")
+    return torch.tensor(images)
 
 
 def shuffled_batches(images, batch_size):
@@ -148,15 +161,18 @@ def shuffled_batches(images, batch_size):
 
     The last batch is smaller when ``batch_size`` does not divide the number of images.
     """
-    # By index, out of one tensor: a DataLoader would fetch and convert image by image.
+    # Picked by index from one tensor: a DataLoader would fetch and convert them one by one.
     for batch in torch.randperm(len(images), device=images.device).split(batch_size):
         yield images.index_select(0, batch).float().div_(127.5).sub_(1)
 
 
-def build(args):
-    """Return D, G, d_optimizer and g_optimizer, new, as the options ``args`` want them."""
+# ---- Networks and optimizers ----
+
+
+def build_networks(args):
+    """Return new networks and their optimizers: D, G, d_optimizer and g_optimizer."""
     seed_epoch(args.seed, 0)
-    D = Discriminator(hidden_size=args.hidden_size, dropout=args.dropout).to(args.device)
+    D = Discriminator(hidden_size=args.hidden_size).to(args.device)
     G = Generator(hidden_size=args.hidden_size, latent_size=args.latent_size).to(args.device)
 
     # fused: one pass over the weights per update, where Adam's default makes several.
@@ -171,224 +187,229 @@ def seed_epoch(seed, epoch):
     torch.manual_seed(10_000 * seed + epoch)  # no two seeds share one, up to 10,000 epochs
 
 
-# ---- The run's files ----
+# ---- Saving ----
 
 
-@contextlib.contextmanager
-def whole_file(path):
-    """Give the ``with`` block a binary file that becomes ``path`` at its end, or not at all.
+def save_whole(path, write):
+    """Save a file completely or not at all, whatever happens meanwhile.
 
-    A full disk (an OSError), a kill or Ctrl-C leaves the file that was there before.
+    ``write(file)`` fills a file next to ``path``, which then takes its place. Exits with one line
+    if that fails, for example on a full disk.
     """
-    content = io.BytesIO()  # torch.save to a full disk would not say that the disk is full
-    yield content  # an error in the block ends here: nothing is written
     unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("wb") as file:
-        file.write(content.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())  # on the disk before it gets its name: power can fail
-    unfinished.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as file:
+            write(file)
+        unfinished.replace(path)
+    except OSError as error:
+        sys.exit(f"error: cannot save {path}: {error}")
 
 
-def save_epoch(args, images, history, D, G, d_optimizer, g_optimizer):
-    """Save the files listed at the top; ``history`` has a row of HISTORY_COLUMNS for each epoch."""
-    folder = args.checkpoint_dir
-    with whole_file(folder / f"G_{len(history)}.pth") as file:
-        # From the CPU, so that a plain torch.load works on machines without this one's device.
-        torch.save({name: weight.cpu() for name, weight in G.state_dict().items()}, file)
+def save_epoch(args, parts, run):
+    """Save the files listed at the top.
 
-    # A viewer that keeps the picture locked is no reason to stop a training.
-    with contextlib.suppress(OSError), whole_file(folder / "samples.png") as file:
-        # The z of TEST's pictures, the same ones after every epoch
-        z = torch.randn(25, args.latent_size, generator=torch.Generator().manual_seed(0))
-        with torch.no_grad():
-            samples = denorm(G(z.to(args.device))).reshape(-1, 1, 28, 28)
-        samples = nn.functional.interpolate(samples, scale_factor=4)  # a pixel becomes 4x4 dots
-        save_image(1 - samples, file, format="png", nrow=5, padding=4, pad_value=1)
+    last.pt comes last: if a save is cut off, --resume trains that epoch again, to the same bytes.
 
-    with whole_file(folder / "history.csv") as file:
-        table = np.reshape(history, (-1, 5))  # (0, 5) before the first epoch
-        np.savetxt(file, table, "%g", delimiter=",", header=HISTORY_COLUMNS, comments="")
+    Args:
+        args: the options.
+        parts: dict of "D", "G", "d_optimizer" and "g_optimizer".
+        run: dict of what last.pt keeps besides them.
+    """
+    folder, G, epoch = args.checkpoint_dir, parts["G"], len(run["history"])
+    # From the CPU, so that a plain torch.load works on machines without this one's device.
+    weights = {name: weight.cpu() for name, weight in G.state_dict().items()}
+    save_whole(folder / f"G_{epoch}.pth", lambda file: torch.save(weights, file))
 
-    # last.pt comes last: an epoch whose save is cut off is trained again, to the same bits.
-    with whole_file(folder / "last.pt") as file:
-        last = {
-            "D": D.state_dict(),
-            "G": G.state_dict(),
-            "d_optimizer": d_optimizer.state_dict(),
-            "g_optimizer": g_optimizer.state_dict(),
-            "options": {name: getattr(args, name) for name in OPTIONS},
-            "history": history,
-            # --resume knows the run's images by them, and TEST's page shows them. A clone, since
-            # a slice would be saved with all of the tensor that it is a part of.
-            "real_images": images[:100].cpu().clone(),
-        }
-        torch.save(last, file)
+    # The z of TEST's pictures, the same after every epoch
+    z = torch.randn(25, G.latent_size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        samples = denorm(G(z.to(args.device))).reshape(-1, 1, 28, 28)
+    samples = 1 - nn.functional.interpolate(samples, scale_factor=4)  # a pixel becomes 4x4 dots
+    look = {"format": "png", "nrow": 5, "padding": 4, "pad_value": 1}
+    save_whole(folder / "samples.png", lambda file: save_image(samples, file, **look))
+
+    last = run | {name: part.state_dict() for name, part in parts.items()}
+    save_whole(folder / "last.pt", lambda file: torch.save(last, file))
+
+
+def find_generators(folder):
+    """Return a dict of epoch to path: every G_<epoch>.pth in ``folder``."""
+    matches = {
+        path: re.fullmatch(r"G_(0|[1-9][0-9]*)\.pth", path.name) for path in folder.glob("*")
+    }
+    return {int(match[1]): path for path, match in matches.items() if match}
 
 
 def load_last(path):
-    """Return what ``save_epoch`` put into the last.pt at ``path``; exits if that is not there."""
+    """Return what ``save_epoch`` saved in last.pt; exits with one line if it cannot be read."""
     try:
         last = torch.load(path, map_location="cpu", weights_only=True)
-        if [*last["options"]] != OPTIONS or "real_images" not in last:
-            raise ValueError("another version of this script wrote it")
+        if last["options"].keys() != CLASSIC.keys():
+            raise ValueError("another version of this script saved it")
         return last
-    except Exception as error:  # there is no end to what a damaged file can raise
-        sys.exit(f"error: {path} cannot be read ({error!r}); choose another --checkpoint-dir")
-
-
-def remove_run(folder):
-    """Remove the files listed at the top from ``folder``, and nothing else; last.pt last."""
-    generators = [path for path in folder.glob("G_*.pth") if path.stem[2:].isdecimal()]
-    others = [folder / name for name in ["samples.png", "history.csv", "last.pt"]]
-    for path in generators + others:
-        path.unlink(missing_ok=True)
+    except Exception as error:  # a damaged file can raise almost anything
+        sys.exit(f"error: cannot read {path}: {error!r}")
 
 
 # ---- Options ----
 
+# What shapes a run. last.pt keeps these, so that --resume alone is enough.
+CLASSIC = {
+    "epochs": 200,
+    "batch_size": 100,
+    "lr": 0.0002,
+    "beta1": 0.9,
+    "hidden_size": hidden_size,
+    "latent_size": latent_size,
+    "seed": 0,
+}
+QUICK = {"epochs": 26, "lr": 0.001, "beta1": 0.5}
 
-def parse_arguments(arguments=None, **run):
+
+def number(kind, least, below=math.inf):
+    """Return a type for argparse: a number of ``kind``, at least ``least`` and under ``below``."""
+
+    def parse(text):
+        value = kind(text)
+        if not least <= value < below:
+            raise ValueError
+        return value
+
+    parse.__name__ = f"{kind.__name__} in [{least}, {below})"  # for argparse's error message
+    return parse
+
+
+def parse_arguments(arguments=None):
     """Return the options of the command line, or of the list ``arguments``.
 
-    With --resume it is called again: ``run`` then has the OPTIONS that the run was started with.
-    They are the defaults, and another value is an error; only ``epochs`` may change.
+    ``given`` is a dict of those options of a run that were given, and not left to the defaults.
     """
     parser = argparse.ArgumentParser(
-        description="Train a GAN of two small MLPs on MNIST; save the Generator after every epoch.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Train a GAN of two small MLPs on MNIST; save the Generator after every epoch."
     )
     add = parser.add_argument
-    add("--epochs", type=int, default=200, help="passes over the 60,000 images")
-    add("--batch-size", type=int, default=100, help="real images per step")
-    add("--lr", type=float, default=0.0002, help="learning rate of both Adams")
-    add("--beta1", type=float, default=0.9, help="decay of both Adams' mean gradient")
-    add("--dropout", type=float, default=0.0, help="share of D's hidden units silenced in training")
-    add("--hidden-size", type=int, default=hidden_size, help="units per hidden layer")
-    add("--latent-size", type=int, default=latent_size, help="numbers in a z")
-    add("--seed", type=int, default=0, help="same seed, same machine: same checkpoints")
-    add("--device", default="auto", help="cpu, cuda, mps, ...; auto: a GPU if there is one")
-    add("--data-dir", type=Path, default=HERE / "data", help="where MNIST is, or is to go")
-    add("--checkpoint-dir", type=Path, default=HERE / "checkpoints", help="where to save")
+    quick = " ".join(f"--{name} {value}" for name, value in QUICK.items())
+    add("--quick", action="store_true", help=f"a short run with larger steps: {quick}")
+    for name, kind, meaning in [
+        ("epochs", number(int, 1), "passes over the images"),
+        ("batch_size", number(int, 1), "real images per step"),
+        ("lr", number(float, 0), "learning rate of both Adams"),
+        ("beta1", number(float, 0, 1), "how much both Adams remember of earlier gradients"),
+        ("hidden_size", number(int, 1), "units per hidden layer"),
+        ("latent_size", number(int, 1), "numbers in a z"),
+        ("seed", number(int, 0, 400_000), "same seed, same machine: same checkpoints"),
+    ]:
+        option = f"--{name.replace('_', '-')}"
+        add(option, type=kind, help=f"{meaning} (default: {CLASSIC[name]})")
+    gpu = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    for name, kind, default, meaning in [
+        ("device", str, str(gpu or "cpu"), "cpu, cuda, mps, ..."),
+        ("data-dir", Path, HERE / "data" / "MNIST" / "raw", f"folder with {ARCHIVE}"),
+        ("checkpoint-dir", Path, HERE / "checkpoints", "folder to save in"),
+    ]:
+        add(f"--{name}", type=kind, default=default, help=f"{meaning} (default: %(default)s)")
     choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--resume", action="store_true", help="go on with the run in that folder")
-    choice.add_argument("--overwrite", action="store_true", help="remove it, and start this one")
-    parser.set_defaults(**run)
+    choice.add_argument("--resume", action="store_true", help="continue the run in that folder")
+    choice.add_argument("--overwrite", action="store_true", help="delete it and start a new one")
 
     args = parser.parse_args(arguments)
-    for name in ["epochs", "batch_size", "hidden_size", "latent_size"]:
-        if getattr(args, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1")
-    for name, was in run.items():
-        if name != "epochs" and (now := getattr(args, name)) != was:
-            parser.error(f"the run in that folder has --{name.replace('_', '-')} {was}, not {now}")
+    typed = {name: vars(args)[name] for name in CLASSIC if vars(args)[name] is not None}
+    args.given = (QUICK if args.quick else {}) | typed
+    vars(args).update(CLASSIC | args.given)
     return args
-
-
-def choose_device(name):
-    """Return the ``torch.device`` called ``name``; "auto": a GPU that works, or else the CPU.
-
-    Exits if a device that was asked for by its name does not work.
-    """
-    device = name
-    if name == "auto":
-        device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
-    try:
-        # A GPU can be there and still be too old for this PyTorch: let it compute something.
-        torch.ones(1, device=device).add(1).item()
-        return torch.device(device)
-    except Exception as error:  # each kind of device has its own way to say that it does not work
-        if name != "auto":
-            sys.exit(f"error: --device {name} does not work here, try cpu ({error!r})")
-        print(f"{device} does not work here, so this runs on the CPU ({error!r})")
-        return torch.device("cpu")
 
 
 # ---- The whole run ----
 
 
-def train(args, images, history, D, G, d_optimizer, g_optimizer):
-    """Train to the end of ``args.epochs``; save every epoch, report it, and add it to ``history``.
+def find_run(args):
+    """Return the run to resume, and give ``args`` its options; or an empty run, to be started.
 
-    Raises what torch raises (RuntimeError, MemoryError), and OSError where an epoch cannot be
-    saved; the epochs in ``history`` are safe then.
+    Exits with one line if an option contradicts the run, or if a start would overwrite one.
     """
-    criterion = nn.BCELoss()
-    epochs = range(len(history) + 1, args.epochs + 1)
-    # disable=None: no bar where the output is no terminal
-    for epoch in tqdm(epochs, initial=len(history), total=args.epochs, unit="epoch", disable=None):
-        seed_epoch(args.seed, epoch)
-        batches = shuffled_batches(images, args.batch_size)
-        means = train_epoch(D, G, criterion, d_optimizer, g_optimizer, batches)
+    folder, last = args.checkpoint_dir, args.checkpoint_dir / "last.pt"
+    if args.resume:
+        run = load_last(last)
+        for name, value in run["options"].items():
+            given = args.given.get(name, value)
+            if given != value and name != "epochs":
+                option = f"--{name.replace('_', '-')}"
+                sys.exit(f"error: the run in {folder} has {option} {value}, not {given}")
+        vars(args).update(run["options"] | args.given)
+        return run
 
-        save_epoch(args, images, [*history, [epoch, *means]], D, G, d_optimizer, g_optimizer)
-        history.append([epoch, *means])  # only now: it is saved
-        scores = "d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}".format(*means)
-        tqdm.write(f"epoch {epoch}/{args.epochs} {scores}")
-        sys.stdout.flush()  # a file or a pipe would keep the line back
+    # Epoch 0 alone does not count: nothing is lost with it.
+    if not args.overwrite and (
+        any(find_generators(folder)) or (last.exists() and load_last(last)["history"])
+    ):
+        sys.exit(
+            f"error: {folder} holds a run: --resume continues it, --overwrite deletes it, "
+            "another --checkpoint-dir leaves it alone"
+        )
+    return {"history": []}  # [epoch, d_loss, g_loss, D(x), D(G(z))] for each epoch
+
+
+def command(script, folder, *options):
+    """Return the command that runs ``script`` on the run in ``folder``, to be pasted anywhere."""
+    words = [sys.executable, HERE / script, "--checkpoint-dir", folder.resolve(), *options]
+    return shlex.join(map(str, words))
 
 
 def main(arguments=None):
-    """Run the script with the command line's options, or the list ``arguments``.
-
-    Exits with one line on bad input, a full disk, a divergence or Ctrl-C; an OSError is raised by
-    a folder that cannot be used, or is in use by another training.
-    """
+    """Run the script with the command line's options, or the list ``arguments``."""
     args = parse_arguments(arguments)
-    last = None  # what last.pt holds, with --resume
-    folder = args.checkpoint_dir
-    folder.mkdir(parents=True, exist_ok=True)
-    # A second training stops at this lock, with its name in the error.
-    with FileLock(folder / ".one-training-at-a-time", timeout=0):
-        if args.resume:
-            last = load_last(folder / "last.pt")
-            args = parse_arguments(arguments, **last["options"])
-        # A G_0.pth alone is of a start that was cut off: nothing is lost with it.
-        elif not args.overwrite and [*folder.glob("last.pt"), *folder.glob("G_[1-9]*.pth")]:
-            sys.exit(
-                f"error: {folder} holds a run: --resume goes on with it, --overwrite removes it, "
-                "another --checkpoint-dir leaves it alone"
-            )
-        args.device = choose_device(args.device)
-        # Bytes, not floats: a quarter of the memory, and of what every batch has to fetch from it.
-        images = load_images(args.data_dir).to(args.device)
-        try:
-            D, G, d_optimizer, g_optimizer = build(args)
-        except (ValueError, RuntimeError) as error:  # torch's own words on lr, beta1, dropout, seed
-            sys.exit(f"error: {error}")
+    run, folder = find_run(args), args.checkpoint_dir
 
-        history = []
-        if last:
-            if not torch.equal(last["real_images"], images[:100].cpu()):
-                sys.exit(f"error: the run in {folder} has other images than {args.data_dir}")
-            D.load_state_dict(last["D"])
-            G.load_state_dict(last["G"])
-            d_optimizer.load_state_dict(last["d_optimizer"])
-            g_optimizer.load_state_dict(last["g_optimizer"])
-            history = last["history"]
-        else:
-            remove_run(folder)
-            save_epoch(args, images, history, D, G, d_optimizer, g_optimizer)
+    images = load_images(args.data_dir / ARCHIVE)
+    checksum = hashlib.sha256(images.numpy()).hexdigest()
+    if run.setdefault("checksum", checksum) != checksum:
+        sys.exit(f"error: the run in {folder} was trained on other images than {args.data_dir}")
+    # For TEST's page. A clone, because a slice would be saved with the whole tensor behind it.
+    run["real_images"] = images[:100].clone()
+    run["options"] = {name: vars(args)[name] for name in CLASSIC}
+    try:
+        images = images.to(args.device)
+    except (RuntimeError, AssertionError) as error:  # an AssertionError: torch without CUDA
+        sys.exit(f"error: cannot use --device {args.device}: {error}")
 
-        print(f"{args.device}; epochs up to {args.epochs} go to {folder}; watch its samples.png")
+    D, G, d_optimizer, g_optimizer = build_networks(args)
+    parts = {"D": D, "G": G, "d_optimizer": d_optimizer, "g_optimizer": g_optimizer}
+    if args.resume:
         try:
-            train(args, images, history, D, G, d_optimizer, g_optimizer)
-        except KeyboardInterrupt:
-            sys.exit(f"stopped; with --resume it goes on after epoch {len(history)}")
-        except (OSError, RuntimeError, MemoryError) as error:  # a disk, a device, a divergence
-            sys.exit(
-                f"error in epoch {len(history) + 1}: {error!r}; the epochs before it are saved: "
-                "--resume goes on after them, or after a divergence, start anew with a smaller "
-                "--lr and another --checkpoint-dir"
-            )
-    command = f"MNIST_MLP_GAN_TEST.py --checkpoint-dir {folder}"
-    print(f"{len(history)} epochs are done. Now make the pictures: {command}")
+            for name, part in parts.items():
+                part.load_state_dict(run[name])
+        except RuntimeError as error:  # the networks were edited; torch says what does not fit
+            reason = " ".join(str(error).split())
+            sys.exit(f"error: {folder / 'last.pt'} does not fit your networks: {reason}")
+    else:
+        for path in [*find_generators(folder).values(), folder / "last.pt"]:
+            path.unlink(missing_ok=True)
+        save_epoch(args, parts, run)
+
+    print(f"training on {args.device}; watch {folder / 'samples.png'}")
+    epochs = range(len(run["history"]) + 1, args.epochs + 1)
+    try:
+        for epoch in tqdm(epochs, unit="epoch", disable=None):  # None: no bar in a file or a pipe
+            seed_epoch(args.seed, epoch)
+            batches = shuffled_batches(images, args.batch_size)
+            means = train_epoch(D, G, d_optimizer, g_optimizer, batches)
+            if not all(map(math.isfinite, means)):
+                sys.exit(f"error: diverged in epoch {epoch}; the epochs before it are saved")
+            run["history"].append([epoch, *means])
+            save_epoch(args, parts, run)
+            scores = "d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}".format(*means)
+            tqdm.write(f"epoch {epoch}/{args.epochs} {scores}")
+            sys.stdout.flush()  # or a file would get its lines late
+    except KeyboardInterrupt:
+        options = ["--resume", "--epochs", args.epochs, "--device", args.device]
+        options += ["--data-dir", args.data_dir.resolve()]
+        sys.exit(f"stopped; to continue: {command('MNIST_MLP_GAN_TRAIN.py', folder, *options)}")
+    print(f"done; to make the pictures: {command('MNIST_MLP_GAN_TEST.py', folder)}")
 
 
 if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("stopped; what was saved stays saved")
-    except OSError as error:
-        sys.exit(f"error: {error}")
+        sys.exit("stopped")
