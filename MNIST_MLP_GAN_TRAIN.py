@@ -33,9 +33,6 @@ from tqdm import tqdm
 
 from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, denorm, hidden_size, latent_size
 
-HERE = Path(__file__).resolve().parent
-ARCHIVE = "train-images-idx3-ubyte.gz"  # in --data-dir
-
 # ---- The lesson: D's step, G's step, one epoch ----
 
 criterion = nn.BCELoss()  # binary cross-entropy: -log(score) for label 1, -log(1 - score) for 0
@@ -130,6 +127,8 @@ def train_epoch(D, G, d_optimizer, g_optimizer, batches):
 
 
 # ---- Images and batches ----
+
+ARCHIVE = "train-images-idx3-ubyte.gz"  # in --data-dir
 
 
 def load_images(path):
@@ -235,10 +234,8 @@ def save_epoch(args, parts, run):
 
 def find_generators(folder):
     """Return a dict of epoch to path: every G_<epoch>.pth in ``folder``."""
-    matches = {
-        path: re.fullmatch(r"G_(0|[1-9][0-9]*)\.pth", path.name) for path in folder.glob("*")
-    }
-    return {int(match[1]): path for path, match in matches.items() if match}
+    names = [re.fullmatch(r"G_(0|[1-9][0-9]*)\.pth", path.name) for path in folder.glob("*")]
+    return {int(name[1]): folder / name[0] for name in names if name}
 
 
 def load_last(path):
@@ -254,7 +251,8 @@ def load_last(path):
 
 # ---- Options ----
 
-# What shapes a run. last.pt keeps these, so that --resume alone is enough.
+HERE = Path(__file__).resolve().parent
+# What shapes a run. last.pt keeps these, so that --resume needs no other option.
 CLASSIC = {
     "epochs": 200,
     "batch_size": 100,
@@ -265,6 +263,11 @@ CLASSIC = {
     "seed": 0,
 }
 QUICK = {"epochs": 26, "lr": 0.001, "beta1": 0.5}
+
+
+def as_typed(options):
+    """Return a dict of options as they are typed, such as "--batch-size 100 --lr 0.001"."""
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
 
 
 def number(kind, least, below=math.inf):
@@ -286,29 +289,23 @@ def parse_arguments(arguments=None):
     ``given`` is a dict of those options of a run that were given, and not left to the defaults.
     """
     parser = argparse.ArgumentParser(
-        description="Train a GAN of two small MLPs on MNIST; save the Generator after every epoch."
+        description="Train a GAN of two small MLPs on MNIST; save the Generator after every epoch.",
+        epilog=f"Without --quick: {as_typed(CLASSIC)}. With it: {as_typed(QUICK)}.",
     )
     add = parser.add_argument
-    quick = " ".join(f"--{name} {value}" for name, value in QUICK.items())
-    add("--quick", action="store_true", help=f"a short run with larger steps: {quick}")
-    for name, kind, meaning in [
-        ("epochs", number(int, 1), "passes over the images"),
-        ("batch_size", number(int, 1), "real images per step"),
-        ("lr", number(float, 0), "learning rate of both Adams"),
-        ("beta1", number(float, 0, 1), "how much both Adams remember of earlier gradients"),
-        ("hidden_size", number(int, 1), "units per hidden layer"),
-        ("latent_size", number(int, 1), "numbers in a z"),
-        ("seed", number(int, 0, 400_000), "same seed, same machine: same checkpoints"),
-    ]:
-        option = f"--{name.replace('_', '-')}"
-        add(option, type=kind, help=f"{meaning} (default: {CLASSIC[name]})")
+    add("--quick", action="store_true", help="larger steps and fewer epochs")
+    add("--epochs", type=number(int, 1), help="passes over the images")
+    add("--batch-size", type=number(int, 1), help="real images per step")
+    add("--lr", type=number(float, 0), help="learning rate of both Adams")
+    add("--beta1", type=number(float, 0, 1), help="how much both Adams keep of earlier gradients")
+    add("--hidden-size", type=number(int, 1), help="units per hidden layer")
+    add("--latent-size", type=number(int, 1), help="numbers in a z")
+    add("--seed", type=number(int, 0, 400_000), help="same seed, same machine: same checkpoints")
     gpu = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    for name, kind, default, meaning in [
-        ("device", str, str(gpu or "cpu"), "cpu, cuda, mps, ..."),
-        ("data-dir", Path, HERE / "data" / "MNIST" / "raw", f"folder with {ARCHIVE}"),
-        ("checkpoint-dir", Path, HERE / "checkpoints", "folder to save in"),
-    ]:
-        add(f"--{name}", type=kind, default=default, help=f"{meaning} (default: %(default)s)")
+    add("--device", default=str(gpu or "cpu"), help="cpu, cuda, mps, ...: a GPU if there is one")
+    data = HERE / "data" / "MNIST" / "raw"
+    add("--data-dir", type=Path, default=data, help=f"folder with {ARCHIVE}")
+    add("--checkpoint-dir", type=Path, default=HERE / "checkpoints", help="folder to save in")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--resume", action="store_true", help="continue the run in that folder")
     choice.add_argument("--overwrite", action="store_true", help="delete it and start a new one")
@@ -334,8 +331,8 @@ def find_run(args):
         for name, value in run["options"].items():
             given = args.given.get(name, value)
             if given != value and name != "epochs":
-                option = f"--{name.replace('_', '-')}"
-                sys.exit(f"error: the run in {folder} has {option} {value}, not {given}")
+                own = as_typed({name: value})
+                sys.exit(f"error: the run in {folder} has {own}, not {given}")
         vars(args).update(run["options"] | args.given)
         return run
 
