@@ -1,20 +1,66 @@
 """The scores: against closed forms, brute force, and Generators whose faults are known."""
 
 import csv
+import gzip
+import io
 import math
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import score
 import torch
-from helpers import enlarged, first_images, picture, tile, words_alone, write_mnist
+from helpers import (
+    ROOT,
+    enlarged,
+    first_bytes,
+    first_images,
+    picture,
+    save_generator,
+    tile,
+    words_alone,
+)
 
-from MNIST_MLP_GAN_TEST import draw_z, generate, load_generator
+from MNIST_MLP_GAN_TEST import generate, load_generator, sample_z
 
 
 @pytest.fixture(scope="module")
-def small_real(small_mnist):
-    return score.load_real(small_mnist)
+def archives(tmp_path_factory):
+    """A folder with the first 250 images of both sets of MNIST, and their labels, as archives."""
+    folder = tmp_path_factory.mktemp("archives")
+    for subset in ["train", "t10k"]:
+        for kind, size in [("images", (28, 28)), ("labels", ())]:
+            header = np.array([2049 + len(size), 250, *size], ">i4").tobytes()
+            path = folder / f"{subset}-{kind}-idx{1 + len(size)}-ubyte.gz"
+            path.write_bytes(gzip.compress(header + first_bytes(subset, kind, 250)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small_real(archives):
+    return score.load_real(archives)
+
+
+@pytest.fixture(scope="module")
+def scored(archives, tmp_path_factory):
+    """What score.py made and printed of a run, by the small MNIST and 1,000 samples.
+
+    G_0.pth and G_1.pth are untrained; G_2.pth draws only the first training image, a 5.
+    """
+    folder = tmp_path_factory.mktemp("run")
+    for epoch in range(2):
+        save_generator(folder, epoch)
+    image = first_images(1)[0] / 255
+    save_generator(folder, 2, image=image.round() * 2 - 1, hidden_size=2)
+    options = ["--checkpoint-dir", str(folder), "--output-dir", str(folder / "made")]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+        patch.setattr(score, "SAMPLES", 1000)  # a tenth of the wait
+        patch.setattr(score, "DATA", archives)
+        score.main(options)
+    return SimpleNamespace(folder=folder, outputs=folder / "made", printed=printed.getvalue())
 
 
 def brute_distances(images, others):
@@ -51,11 +97,10 @@ def test_likelihood_equals_brute_force_at_the_likeliest_width(small_real):
 def test_balance_and_neighbours_by_hand():
     """Half 0s and half 1s, where the real set has a quarter of each and no digit but four."""
     real = {"train": torch.eye(4), "digits": torch.tensor([0, 1, 2, 3])}
-    row, neighbours = score.score_digits(torch.eye(4)[[0, 1, 1, 0]] * 0.9, real)
+    row = score.score_digits(torch.eye(4)[[0, 1, 1, 0]] * 0.9, real)
     assert row["kl"] == pytest.approx(math.log(2))
     assert [row[f"share_{digit}"] for digit in range(4)] == [0.5, 0.5, 0, 0]
     assert row["distance"] == pytest.approx(0.1)
-    assert torch.equal(neighbours, torch.eye(4)[[0, 1, 1, 0]])
 
 
 def test_variety_equals_brute_force(small_real):
@@ -80,22 +125,23 @@ def rows(scored):
 
 
 def test_scores_are_the_rows_then_what_to_compare_them_with(scored, rows, small_real):
-    columns = ["epoch", "log_likelihood", "standard_error", "sigma", "kl"]
+    columns = ["row", "log_likelihood", "standard_error", "sigma", "kl"]
     columns += [*(f"share_{digit}" for digit in range(10)), "distance", "precision", "recall"]
     assert list(rows[0]) == columns
     names = ["0", "1", "2", "test images", "training images", "the paper's GAN"]
-    assert [row["epoch"] for row in rows] == names
-    found = [{k: float(v) for k, v in row.items() if v and k != "epoch"} for row in rows]
+    assert [row["row"] for row in rows] == names
+    found = [{k: float(v) for k, v in row.items() if v and k != "row"} for row in rows]
 
-    G = load_generator(scored.outputs.parent / "G_0.pth")
-    samples, train = generate(G, draw_z(G, 1000, 0)), small_real["train"]
+    G = load_generator(scored.folder / "G_0.pth")
+    z = torch.cat([sample_z(G, 25, 0), sample_z(G, 975, 1)])
+    samples, train = generate(G, z), small_real["train"]
     of_train = score.score_likelihood(train, small_real) | score.score_variety(train, small_real)
-    of_samples = score.score_digits(samples, small_real)[0]
+    of_samples = score.score_digits(samples, small_real)
     of_samples |= score.score_likelihood(samples, small_real)
     of_samples |= score.score_variety(samples, small_real)
     assert found[0] == pytest.approx(of_samples, abs=1e-6)
     assert found[2]["share_5"] == 1
-    of_test = score.score_digits(small_real["test"], small_real)[0]
+    of_test = score.score_digits(small_real["test"], small_real)
     assert found[3] == pytest.approx(of_test, abs=1e-6)
     assert found[4] == pytest.approx(of_train, abs=1e-6)
     assert found[5] == {"log_likelihood": 225, "standard_error": 2}
@@ -108,7 +154,7 @@ def test_table_shows_the_scores(scored, rows):
     table = [headings, ["---"] * 8]
     for row in rows:
         cells = [form.format(float(row[key])) if row[key] else "" for key, form in forms.items()]
-        table.append([row["epoch"], *cells])
+        table.append([row["row"], *cells])
     assert scored.printed.splitlines() == [f"| {' | '.join(line)} |" for line in table]
 
 
@@ -131,14 +177,39 @@ def test_neighbours_show_the_sample_and_the_training_image(scored):
         assert np.array_equal(page[:top, :, channel], caption[:top])
 
 
-def test_protocol_on_every_fourth_image(tmp_path):
-    """2,500 training images in place of samples."""
-    write_mnist(tmp_path, slice(0, None, 4))
-    real = score.load_real(tmp_path)
-    assert [len(real[name]) for name in ["train", "test", "validation"]] == [15_000, 2_500, 500]
-    row = score.score_likelihood(real["train"][:2500], real)
-    assert row["log_likelihood"] == pytest.approx(159.2, abs=0.5)
-    assert row["standard_error"] == pytest.approx(3.92, abs=0.05)
-    variety = score.score_variety(real["train"][:2500], real)
-    assert variety["precision"] == pytest.approx(0.935, abs=0.003)
-    assert variety["recall"] == pytest.approx(0.932, abs=0.003)
+def test_ten_thousand_samples_begin_with_those_of_tests_pictures(scored):
+    G = load_generator(scored.folder / "G_1.pth")
+    samples = score.draw_samples(G, seed=7)
+    assert samples.shape == (10_000, 784)
+    assert torch.equal(samples[:25], generate(G, sample_z(G, 25, seed=7)))
+    assert len(samples.unique(dim=0)) == 10_000
+
+
+def test_cloud_projects_onto_the_two_directions_that_vary_most(small_real):
+    """A Generator of one image is a point; training images lie over the real ones."""
+    train = small_real["train"]
+    samples = {"0": train[:1].expand(60, -1), "7": train, "3-7": train}
+    figure = score.draw_cloud(samples, train, points=50)
+    _, _, directions = np.linalg.svd((train - train.mean(dim=0)).numpy(), full_matrices=False)
+    expected = (train[:50] - train.mean(dim=0)).numpy() @ directions[:2].T
+    panels = [axes for axes in figure.axes if axes.collections]
+    assert [axes.get_title() for axes in panels] == ["epoch 0", "epoch 7", "epochs 3-7"]
+    for axes, points in zip(panels, [expected[[0] * 50], expected, expected], strict=True):
+        real, fake = (np.array(dots.get_offsets()) for dots in axes.collections)
+        for found, wanted in [(real, expected), (fake, points)]:
+            assert np.abs(found) == pytest.approx(np.abs(wanted), abs=1e-3)  # but for the signs
+        assert np.corrcoef(real[:, 0], fake[:, 0])[0, 1] > 0.99 or axes is panels[0]
+        assert axes.get_xlim() == panels[0].get_xlim()
+    (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    assert [text.get_text() for text in legend.get_texts()] == ["real digits", "fakes"]
+
+
+def test_benchmark_prints_its_table():
+    command = [sys.executable, ROOT / "tests" / "benchmark.py", "--rounds", "1", "--images", "300"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    rows = [line.split("|")[1:4] for line in done.stdout.splitlines() if line.startswith("|")]
+    names = ["plain loop", "ours", "ours, GOMP_SPINCOUNT not set", "ours, two busy programs"]
+    assert [row[0].strip() for row in rows[2:]] == names
+    for _, seconds, ratio in rows[2:]:
+        assert float(seconds) > 0
+        assert float(ratio) > 0
