@@ -198,7 +198,7 @@ def test_cloud_projects_onto_the_two_directions_that_vary_most(small_real):
         real, fake = (np.array(dots.get_offsets()) for dots in axes.collections)
         for found, wanted in [(real, expected), (fake, points)]:
             assert np.abs(found) == pytest.approx(np.abs(wanted), abs=1e-3)  # but for the signs
-        assert np.corrcoef(real[:, 0], fake[:, 0])[0, 1] > 0.99 or axes is panels[0]
+        assert real[0] == pytest.approx(fake[0])  # both are the first training image
         assert axes.get_xlim() == panels[0].get_xlim()
     (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
     assert [text.get_text() for text in legend.get_texts()] == ["real digits", "fakes"]
