@@ -81,10 +81,11 @@ def test_likelihood_equals_brute_force_at_the_likeliest_width(real):
 def test_balance_and_distance_by_hand():
     """Half 0s and half 1s, where the real set has a quarter of each of four digits."""
     real = {"train": torch.eye(4), "digits": torch.tensor([0, 1, 2, 3])}
-    row = score.score_digits(torch.eye(4)[[0, 1, 1, 0]] * 0.9, real)
+    images = torch.eye(4)[[0, 1, 1, 0]] * torch.tensor([[0.9], [0.9], [0.7], [0.7]])
+    row = score.score_digits(images, real)
     assert row["kl"] == pytest.approx(math.log(2))
     assert [row[f"share_{digit}"] for digit in range(4)] == [0.5, 0.5, 0, 0]
-    assert row["distance"] == pytest.approx(0.1)
+    assert row["distance"] == pytest.approx(0.2)
 
 
 def test_distances_equal_brute_force():
@@ -129,28 +130,33 @@ def test_table_has_the_rows_then_what_to_compare_them_with(scored, real):
         assert table[name] == pytest.approx(row, abs=1e-5)
     assert table["the paper's GAN"] == {"log_likelihood": 225, "standard_error": 2}
 
-    headings, _, _, printed, *_ = (scored / "printed").read_text(encoding="utf-8").splitlines()
-    assert headings == "| row | log-likelihood | ± | KL | 1s | precision | recall | distance |"
-    form = "| 1 | {log_likelihood:.1f} | {standard_error:.1f} | {kl:.3f} | {share_1:.0%} | "
-    form += "{precision:.3f} | {recall:.3f} | {distance:.2f} |"
-    assert printed == form.format(**table["1"])
+    lines = (scored / "printed").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "| row | log-likelihood | ± | KL | 1s | precision | recall | distance |"
+    forms = {"log_likelihood": ".1f", "standard_error": ".1f", "kl": ".3f", "share_1": ".0%"}
+    forms |= {"precision": ".3f", "recall": ".3f", "distance": ".2f"}
+    for line, (name, row) in zip(lines[2:], table.items(), strict=True):
+        cells = [
+            format(row[column], form) if column in row else "" for column, form in forms.items()
+        ]
+        assert line == f"| {' | '.join([name, *cells])} |"
 
 
 def test_cloud_projects_onto_the_two_directions_that_vary_most(real, scored):
     """A Generator of one image is a point; training images lie over the real ones."""
     assert Image.open(scored / "MNIST_MLP_GAN_CLOUD.png").width <= 830  # fits into the README
     train = real["train"]
-    samples = {"0": train[:1].expand(60, -1), "7": train, "3-7": train}
-    figure = score.draw_cloud(samples, train, points=50)
     _, _, directions = np.linalg.svd((train - train.mean(dim=0)).numpy(), full_matrices=False)
-    cloud = (train[:50] - train.mean(dim=0)).numpy() @ directions[:2].T
+    samples = {"0": train[:1].expand(60, -1), "7": train, "3-7": 2 * train}
+    figure = score.draw_cloud(samples, train, points=50)
     panels = [axes for axes in figure.axes if axes.collections]
     assert [axes.get_title() for axes in panels] == ["epoch 0", "epoch 7", "epochs 3-7"]
-    for axes, fakes in zip(panels, [cloud[[0] * 50], cloud, cloud], strict=True):
-        for dots, expected in zip(axes.collections, [cloud, fakes], strict=True):
+    for axes, fakes in zip(panels, samples.values(), strict=True):
+        for dots, images in zip(axes.collections, [train, fakes], strict=True):
+            expected = (images[:50] - train.mean(dim=0)).numpy() @ directions[:2].T
             found = np.array(dots.get_offsets())
-            assert found * np.sign(found[0] * cloud[0]) == pytest.approx(expected, abs=1e-3)
-        assert axes.axis() == panels[0].axis()
+            signs = np.sign(found[0] * expected[0])
+            assert found * signs == pytest.approx(expected, abs=1e-3)
+        assert axes.axis() == panels[0].axis()  # the same limits everywhere
     (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
     assert [text.get_text() for text in legend.get_texts()] == ["real digits", "fakes"]
 
