@@ -18,6 +18,7 @@ import gzip
 import math
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 import torch
@@ -231,7 +232,7 @@ def draw_cloud(samples, train, points=2000):
         points: how many of the real images, and of each row's, are shown.
     """
     mean = train.mean(dim=0)
-    covariance = torch.cov(train.T.double())
+    covariance = torch.cov(train.T).double()  # eigh can fail in float32: many pixels never vary
     directions = torch.linalg.eigh(covariance).eigenvectors.float()  # the last varies most
     components = directions[:, [-1, -2]]
     components *= components.sum(dim=0).sign()  # either sign would do: the same one everywhere
@@ -242,14 +243,14 @@ def draw_cloud(samples, train, points=2000):
     panels = [*figure.subplots(lines, 3, sharex=True, sharey=True, squeeze=False).flat]
     for axes in panels:
         axes.set_axis_off()
-    dots = {"s": 5, "linewidths": 0}
     for axes, (row, images) in zip(panels, samples.items(), strict=False):
         fake = (images[:points] - mean) @ components
-        axes.scatter(*real.T.numpy(), color="0.78", label="real digits", **dots)
-        axes.scatter(*fake.T.numpy(), color="tab:blue", alpha=0.55, label="fakes", **dots)
+        # The gray dots are larger, so that they show behind the blue ones.
+        axes.scatter(*real.T.numpy(), 14, "0.75", alpha=0.5, linewidths=0, label="real digits")
+        axes.scatter(*fake.T.numpy(), 3.5, "tab:blue", alpha=0.6, linewidths=0, label="fakes")
         axes.set(title=pictures.row_title(row), aspect="equal")
     legend = panels[0].get_legend_handles_labels()
-    panels[len(samples)].legend(*legend, loc="center", markerscale=4, frameon=False, fontsize=12)
+    panels[len(samples)].legend(*legend, loc="center", markerscale=3, frameon=False, fontsize=12)
     return figure
 
 
@@ -273,6 +274,7 @@ def main(arguments=None):
     """Score the rows that the command line, or the list ``arguments``, names."""
     args = pictures.parse_arguments(arguments, "Measure how good the digits of a training run are.")
     args.output_dir.mkdir(parents=True, exist_ok=True)
+    TemporaryFile(dir=args.output_dir).close()  # a folder that cannot be written fails right away
     checkpoints = pictures.find_checkpoints(args.checkpoint_dir)
     rows = args.rows or pictures.choose_rows([*checkpoints])
     generators = {row: pictures.load_row(row, checkpoints) for row in rows}
