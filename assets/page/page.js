@@ -25,31 +25,30 @@ function computesWhatTorchDoes() {
   }
 }
 if (!computesWhatTorchDoes()) {
-  find("notice").textContent = `The networks in MNIST_MLP_GAN_NETWORK.py were changed, and this page
-    was not. Change assets/page/networks.js in the same way, and run MNIST_MLP_GAN_TEST.py again.`;
-  throw new Error(find("notice").textContent);
+  find("notice").textContent = `The networks in MNIST_MLP_GAN_NETWORK.py were changed, and the page
+    was not: change assets/page/networks.js, too, and make the page again.`;
+  throw Error(find("notice").textContent);
 }
 
 // ---- What there is, and how it is shown ----
-const firstZs = run.z.map((z) => Float32Array.from(z));
-// The z of the 25 tiles; the image's z, or pixels that no z belongs to; the tiles at both ends of
-// the strip. Every change makes a new state, and Back brings back the one before it.
-let state = { zs: firstZs, z: firstZs[0], pixels: null, ends: [0, 1] };
+const zs = run.z.map((z) => Float32Array.from(z));
+// The z of the 25 tiles; the image's z, or pixels that no z belongs to; the z at both ends of the
+// strip; the slider's row. Every change makes a new state, and Back finds the one before it.
+const lastRow = run.rows.length - 1;
+let state = { zs, z: zs[0], pixels: null, ends: zs.slice(0, 2), row: lastRow };
 let past = [];
-let G; // the slider's
+let G; // of the slider's row
 let image;
 let gradient; // how log D(image) changes with each pixel
 let painted = {}; // what the tiles show
 let reading; // a timer: the score is read aloud when it rests
-const [large, row, rival] = ["large", "row", "rival"].map(find);
-const clamp = (v) => Math.max(-1, Math.min(v, 1));
+const [large, back, row, rival] = ["large", "back", "row", "rival"].map(find);
 const normal = () =>
-  // by Box and Muller
   Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
-const newZ = () => firstZs[0].map(normal);
+const newZ = () => zs[0].map(normal); // normal: by Box and Muller
 // From a to b on an arc, angle from 0 to pi / 2: what lies between is as normal as a and b.
 const mix = (a, b, angle) => a.map((v, i) => Math.cos(angle) * v + Math.sin(angle) * b[i]);
-const zBetween = (i) => mix(...state.ends.map((end) => state.zs[end]), (i * Math.PI) / 16);
+const zBetween = (i) => mix(...state.ends, (i * Math.PI) / 16);
 function paint(canvas, values, color) {
   const pixels = new ImageData(28, 28);
   values.forEach((v, i) => pixels.data.set(color(v), 4 * i));
@@ -63,12 +62,15 @@ function showDots(id, images) {
   const mean = scores.reduce((a, b) => a + b) / scores.length;
   const dot = (score, i) =>
     `<circle cx="${100 * score}%" cy="${20 + 15 * ((2 * i) % 5)}%" r="3.5" />`;
-  find(id).innerHTML =
-    scores.map(dot).join("") + `<line x1="${100 * mean}%" x2="${100 * mean}%" y2="100%" />`;
+  const line = `<line x1="${100 * mean}%" x2="${100 * mean}%" y2="100%" />`;
+  find(id).innerHTML = scores.map(dot).join("") + line;
   find(id + "-mean").textContent = mean.toFixed(2);
 }
 function show() {
   const { zs, z, pixels, ends } = state;
+  G = generators[state.row];
+  row.value = state.row;
+  find("title").textContent = row.ariaValueText = titles[state.row];
   if (painted.zs != zs || painted.ends != ends || painted.G != G) {
     const images = zs.map((z) => generator(G, z).image);
     images.forEach((image, i) => paintInk(samples[i].firstChild, image));
@@ -77,32 +79,24 @@ function show() {
     painted = { zs, ends, G };
   }
   samples.forEach((button, i) => (button.ariaPressed = !pixels && zs[i] == z));
-  bars.forEach((bar, i) => {
-    bar.value = z[i];
-    bar.style.setProperty("--at", (bar.value - -3) / 6);
-  });
+  bars.forEach((bar, i) => (bar.value = z[i]));
   image = pixels ?? generator(G, z).image;
   paintInk(large, image);
-  find("back").ariaDisabled = !past.length;
-  find("back").title = past.length ? "" : "Nothing to undo";
+  back.ariaDisabled = !past.length;
+  back.title = past.length ? "" : "Nothing to undo";
   if (!D) return;
   const layers = discriminator(D, image);
   find("score").textContent = layers.score.toFixed(2);
   find("gauge").innerHTML = `<rect width="${100 * layers.score}%" height="100%" />`;
   clearTimeout(reading); // not 60 times a second
-  reading = setTimeout(
-    () => (find("heard").textContent = `D says ${find("score").textContent}`),
-    500,
-  );
+  reading = setTimeout(() => (find("heard").textContent = find("says").textContent), 500);
   gradient = discriminatorBackward(D, layers);
   const length = Math.hypot(...gradient);
   find("wish").textContent = length.toFixed(2);
   const most = Math.max(...gradient.map(Math.abs)) || 1;
   const opacity = (255 * Math.min(1, Math.sqrt(length))) / most; // a weak wish is faint
-  paint(find("map"), gradient, (g) => [
-    ...(g < 0 ? [230, 97, 0] : [31, 119, 208]),
-    Math.abs(g) * opacity,
-  ]);
+  const color = (g) => (g < 0 ? [230, 97, 0] : [31, 119, 208]);
+  paint(find("map"), gradient, (g) => [...color(g), Math.abs(g) * opacity]);
   find("z").ariaDisabled = pixels != null;
 }
 
@@ -118,7 +112,7 @@ function step(values, gradient) {
   return values.map((v, i) => v + scale * gradient[i]);
 }
 const follow = {
-  pixels: () => ({ pixels: step(image, gradient).map(clamp) }),
+  pixels: () => ({ pixels: step(image, gradient).map((v) => Math.max(-1, Math.min(v, 1))) }),
   // the same gradient, one network further back
   z: () => ({ z: step(state.z, generatorBackward(G, generator(G, state.z), gradient)) }),
 };
@@ -129,18 +123,15 @@ function start(id) {
   moves.forEach((key) => (find(key).ariaPressed = key == id));
   let begun, from, to;
   let steps = 0;
-  function walk(now) {
-    // every z to a new one in four seconds, and on
-    if (!to || now - begun >= 4000) [from, to, begun] = [state.zs, state.zs.map(newZ), now];
-    const angle = (((now - begun) / 4000) * Math.PI) / 2;
-    changeTiles(from.map((z, i) => mix(z, to[i], angle)));
-    show();
-  }
   function moveOn(now) {
     frame = requestAnimationFrame(moveOn);
-    if (id == "walk") return walk(now);
-    begun ??= now;
-    // by the clock: browsers draw 60 frames a second, or 120, or 20
+    if (id == "walk") {
+      // every z to a new one in four seconds, and on
+      if (!to || now - begun > 4000) [from, to, begun] = [state.zs, state.zs.map(newZ), now];
+      changeTiles(from.map((z, i) => mix(z, to[i], ((now - begun) * Math.PI) / 8000)));
+      return show();
+    }
+    begun ??= now; // by the clock: a browser may draw 20 frames a second, or 120
     for (; steps < Math.min(30, (now - begun) * 0.015); steps++) {
       state = { ...state, ...follow[id]() };
       show();
@@ -168,101 +159,85 @@ function change(what) {
   state = { ...state, ...what };
   show();
 }
-find("back").onclick = () => {
+back.onclick = () => {
   start(null);
   state = past.pop() ?? state;
   show();
 };
 
 // ---- What you choose ----
-function makeTiles(id, names, press) {
-  const tile = (name) =>
-    `<button title="${name}"><canvas class="ink" width="28" height="28"></canvas></button>`;
-  find(id).innerHTML = names.map(tile).join("");
-  const buttons = [...find(id).children];
-  buttons.forEach((button, i) => (button.onclick = () => press(i)));
-  return buttons;
+function fill(id, count, make) {
+  find(id).innerHTML = Array.from({ length: count }, (_, i) => make(i)).join("");
+  return [...find(id).children];
 }
-const samples = makeTiles(
-  "samples",
-  firstZs.map((_, i) => `tile ${i + 1}`),
-  (i) => change({ z: state.zs[i], pixels: null }),
-);
-const places = ["one end", 1, 2, 3, 4, 5, 6, 7, "other end"];
-const between = makeTiles(
-  "between",
-  places.map((place) => `between: ${place}`),
-  (i) => {
-    if (i % 8) return change({ z: zBetween(i), pixels: null });
-    const ends = [...state.ends];
-    do ends[i / 8] = (ends[i / 8] + 1) % 25;
-    while (ends[0] == ends[1]);
-    change({ ends });
-  },
-);
+function makeTiles(id, name, count, press) {
+  const canvas = '<canvas width="28" height="28"></canvas>';
+  const tiles = fill(id, count, (i) => `<button title="${name} ${i + 1}">${canvas}</button>`);
+  tiles.forEach((tile, i) => (tile.onclick = () => press(i)));
+  return tiles;
+}
+const samples = makeTiles("samples", "tile", 25, (i) => change({ z: state.zs[i], pixels: null }));
+const between = makeTiles("between", "from one to another:", 9, (i) => {
+  if (i % 8) change({ z: zBetween(i), pixels: null });
+  else change({ ends: state.ends.with(i / 8, newZ()) });
+});
 find("new").onclick = () => {
   remember();
   changeTiles(state.zs.map(newZ));
   show();
 };
 const range = (i) => `<input type="range" min="-3" max="3" step="0.1" aria-label="z ${i}" />`;
-find("bars").innerHTML = run.z[0].map((_, i) => range(i)).join("");
-const bars = [...find("bars").children];
-let dragged = null; // the bar: all of a drag is one change
-bars.forEach((bar, i) => {
-  bar.oninput = () => {
-    if (dragged != bar) remember();
-    dragged = bar;
-    state = { ...state, z: state.z.with(i, bar.value), pixels: null };
+const bars = fill("bars", run.z[0].length, range);
+let dragged; // the slider or bar: all of a drag is one change
+let interrupted; // what the drag stopped
+function onDrag(input, what) {
+  input.oninput = () => {
+    if (dragged != input) {
+      interrupted = running;
+      remember();
+    }
+    dragged = input;
+    state = { ...state, ...what(Number(input.value)) };
     show();
   };
-  bar.onchange = () => (dragged = null);
-});
+  input.onchange = () => (dragged = null);
+  input.onpointercancel = () => {
+    // a finger that only wanted to scroll
+    if (dragged != input) return;
+    dragged = null;
+    back.onclick();
+    start(interrupted);
+  };
+}
+bars.forEach((bar, i) => onDrag(bar, (v) => ({ z: state.z.with(i, v), pixels: null })));
+onDrag(row, (i) => ({ row: i }));
 const titles = run.rows.map(({ title }) => {
   const [first, last] = title.match(/\d+/g);
   return last ? `${title}, the mean of ${last - first + 1} networks` : title;
 });
-const lastRow = titles.length - 1;
-Object.assign(row, { max: lastRow, value: lastRow }); // max first
+row.max = lastRow;
 find("marks").innerHTML = run.rows
   .map(({ title }, i) => `<span style="--at: ${i / lastRow || 0}">${title.split(" ")[1]}</span>`)
   .filter((_, i) => (lastRow - i) % Math.ceil((lastRow + 1) / 8) == 0) // at most eight
   .join("");
-row.oninput = () => {
-  G = generators[row.value];
-  find("title").textContent = row.ariaValueText = titles[row.value];
-  show();
-};
-let touched; // what there was: a finger may only want to scroll
-[row, find("bars")].forEach((control) => {
-  control.onpointerdown = () => (touched = { state, past: [...past], running, at: row.value });
-  control.onpointercancel = () => {
-    ({ state, past } = touched);
-    dragged = null;
-    row.value = touched.at;
-    row.oninput();
-    if (running != touched.running) start(touched.running);
-  };
-});
 
 // ---- Be the Generator: draw ----
 let pen = { x: 14.5, y: 14.5 }; // where it is, in pixels
 function movePen(to) {
   pen = to;
-  find("pen").style.left = `${Math.floor(pen.x) / 0.28}%`;
-  find("pen").style.top = `calc(${Math.floor(pen.y) / 28} * var(--size))`;
+  const [x, y] = [pen.x, pen.y].map((place) => Math.floor(place) / 28);
+  find("pen").style = `left: ${100 * x}%; top: calc(${y} * var(--size))`;
 }
 function drawTo(end) {
-  // a line: a quick stroke has no gaps
-  for (let dot = 0; dot <= 40; dot++) {
-    // as many as there are pixels from corner to corner
-    const x = pen.x + ((end.x - pen.x) * dot) / 40;
-    const y = pen.y + ((end.y - pen.y) * dot) / 40;
-    const distance = (i) => Math.hypot((i % 28) + 0.5 - x, Math.floor(i / 28) + 0.5 - y);
-    image = image.map((v, i) => Math.max(v, clamp(4 - 2.4 * distance(i)))); // soft edges
-  }
+  const context = large.getContext("2d");
+  Object.assign(context, { lineWidth: 3.3, lineCap: "round" });
+  context.beginPath();
+  context.moveTo(pen.x, pen.y);
+  context.lineTo(end.x + 0.01, end.y); // a dot, too, is a line
+  context.stroke();
+  const { data } = context.getImageData(0, 0, 28, 28);
+  state = { ...state, pixels: image.map((_, i) => 1 - data[4 * i] / 127.5) };
   movePen(end);
-  state = { ...state, pixels: image };
   show();
 }
 large.onpointerdown = large.onpointermove = (event) => {
@@ -273,16 +248,15 @@ large.onpointerdown = large.onpointermove = (event) => {
     remember();
     movePen(point);
   }
-  // Without it, the drag began elsewhere, or with another button.
+  // not if the drag began elsewhere, or with another button
   if (large.hasPointerCapture(event.pointerId)) drawTo(point);
 };
 large.onkeydown = (event) => {
   const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-  const [x, y] = arrows[event.key] ?? [0, 0];
-  if (event.altKey || event.metaKey || !(x || y || event.key == " ")) return;
+  const arrow = arrows[event.key];
+  if (event.altKey || event.metaKey || !(arrow || event.key == " ")) return;
   event.preventDefault();
-  movePen({ x: (pen.x + x + 28) % 28, y: (pen.y + y + 28) % 28 });
-  if (event.key != " ") return;
+  if (arrow) return movePen({ x: (pen.x + arrow[0] + 28) % 28, y: (pen.y + arrow[1] + 28) % 28 });
   remember();
   drawTo(pen);
 };
@@ -292,8 +266,8 @@ find("noise").onclick = () => change({ pixels: image.map(() => 2 * Math.random()
 movePen(pen);
 
 // ---- Be the Discriminator: which one is real? ----
-const pairTiles = makeTiles("pair", ["left image", "right image"], answer);
-let realImages;
+const pairTiles = makeTiles("pair", "image", 2, answer);
+const realImages = [];
 let pair; // a real image and a fake one, in random order
 let real; // where the real one is: 0 or 1
 const counts = titles.map(() => ({ pairs: 0, you: 0, D: 0 })); // right answers, for each G
@@ -309,29 +283,32 @@ function newPair() {
   find("answer").textContent = "";
 }
 function answer(i) {
-  if (find("answer").textContent) return; // one answer for a pair
+  if (!pair) return; // one answer for a pair
   const scores = pair.map((image) => discriminator(D, image).score);
   const count = counts[rival.selectedIndex];
   count.pairs += 1;
   if (i == real) count.you += 1;
   if (scores[real] > scores[1 - real]) count.D += 1;
   pairTiles[real].className = "real";
-  find("answer").textContent = `${i == real ? "Yes" : "No"}, the ${pairTiles[real].title} is real.
+  pair = null;
+  find("answer").textContent =
+    `${i == real ? "Yes" : "No"}, the ${real ? "right" : "left"} one is real.
     D gives the left one ${scores[0].toFixed(2)} and the right one ${scores[1].toFixed(2)}.
     You: ${count.you} of ${count.pairs}. D: ${count.D} of ${count.pairs}.`;
 }
 find("next").onclick = rival.onchange = newPair;
-rival.innerHTML = titles.map((title) => `<option>${title}</option>`).join("");
+fill("rival", titles.length, (i) => `<option>${titles[i]}</option>`);
 rival.selectedIndex = lastRow;
 
 document.querySelectorAll(".d").forEach((part) => (part.hidden = !D));
-find("source").textContent = `These are the networks of the folder ${run.folder}.`;
-row.oninput();
+document.title += `: ${run.folder}`;
+start(null);
+show();
 if (D) {
-  const pixels = Float32Array.from(decode(run.real_images), (v) => v / 127.5 - 1);
-  realImages = Array.from({ length: pixels.length / 784 }, (_, i) =>
-    pixels.slice(784 * i, 784 * (i + 1)),
-  );
+  const bytes = decode(run.real_images);
+  for (let i = 0; i < bytes.length; i += 784) {
+    realImages.push(Float32Array.from(bytes.slice(i, i + 784), (v) => v / 127.5 - 1));
+  }
   showDots("reals", realImages);
   newPair();
 }
