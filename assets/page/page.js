@@ -12,7 +12,7 @@ function decodeNetwork(texts) {
   return { linear1: layer("linear1"), linear2: layer("linear2"), linear3: layer("linear3") };
 }
 let generators, D;
-function computesWhatTorchDoes() {
+function fitsTorch() {
   try {
     generators = run.rows.map((row) => decodeNetwork(row.G));
     D = run.D && decodeNetwork(run.D);
@@ -24,7 +24,7 @@ function computesWhatTorchDoes() {
     return false; // a layer is missing
   }
 }
-if (!computesWhatTorchDoes()) {
+if (!fitsTorch()) {
   find("notice").textContent = `The networks in MNIST_MLP_GAN_NETWORK.py were changed, and the page
     was not: change assets/page/networks.js, too, and make the page again.`;
   throw Error(find("notice").textContent);
@@ -103,15 +103,21 @@ function show() {
 // ---- What moves: one thing at a time ----
 let running = null; // the id of the button that is pressed
 let frame; // its next frame
-function changeTiles(zs) {
-  // the image stays with its tile
-  state = { ...state, zs, z: zs[state.zs.indexOf(state.z)] ?? state.z };
-}
+let leg; // of the walk
+// The image stays with its tile.
+const newTiles = (zs) => ({ zs, z: zs[state.zs.indexOf(state.z)] ?? state.z });
 function step(values, gradient) {
   const scale = 0.1 / (Math.hypot(...gradient) || 1); // of length 0.1
   return values.map((v, i) => v + scale * gradient[i]);
 }
-const follow = {
+const moves = {
+  walk: (now) => {
+    // every z to a new one in four seconds, and on
+    if (!leg || now - leg.start > 4000)
+      leg = { from: state.zs, to: state.zs.map(newZ), start: now };
+    const angle = ((now - leg.start) * Math.PI) / 8000;
+    return newTiles(leg.from.map((z, i) => mix(z, leg.to[i], angle)));
+  },
   pixels: () => ({ pixels: step(image, gradient).map((v) => Math.max(-1, Math.min(v, 1))) }),
   // the same gradient, one network further back
   z: () => ({ z: step(state.z, generatorBackward(G, generator(G, state.z), gradient)) }),
@@ -120,28 +126,24 @@ function start(id) {
   // null: stop
   cancelAnimationFrame(frame);
   running = id;
-  moves.forEach((key) => (find(key).ariaPressed = key == id));
-  let begun, from, to;
+  leg = null;
+  Object.keys(moves).forEach((key) => (find(key).ariaPressed = key == id));
+  let begun;
   let steps = 0;
   function moveOn(now) {
+    begun ??= now;
     frame = requestAnimationFrame(moveOn);
-    if (id == "walk") {
-      // every z to a new one in four seconds, and on
-      if (!to || now - begun > 4000) [from, to, begun] = [state.zs, state.zs.map(newZ), now];
-      changeTiles(from.map((z, i) => mix(z, to[i], ((now - begun) * Math.PI) / 8000)));
-      return show();
-    }
-    begun ??= now; // by the clock: a browser may draw 20 frames a second, or 120
-    for (; steps < Math.min(30, (now - begun) * 0.015); steps++) {
-      state = { ...state, ...follow[id]() };
+    // 30 steps in 2 seconds, whether the browser draws 20 frames a second or 120
+    const due = id == "walk" ? steps + 1 : Math.min(30, (now - begun) * 0.015);
+    for (; steps < due; steps++) {
+      state = { ...state, ...moves[id](now) };
       show();
     }
-    if (steps == 30) start(null);
+    if (id != "walk" && steps == 30) start(null);
   }
   if (id) frame = requestAnimationFrame(moveOn);
 }
-const moves = ["walk", "pixels", "z"];
-moves.forEach((id) => {
+Object.keys(moves).forEach((id) => {
   find(id).onclick = () => {
     if (running == id) start(null);
     else if (find(id).ariaDisabled != "true") {
@@ -171,8 +173,8 @@ function fill(id, count, make) {
   return [...find(id).children];
 }
 function makeTiles(id, name, count, press) {
-  const canvas = '<canvas width="28" height="28"></canvas>';
-  const tiles = fill(id, count, (i) => `<button title="${name} ${i + 1}">${canvas}</button>`);
+  const button = (i) => `<button title="${name} ${i + 1}"><canvas></canvas></button>`;
+  const tiles = fill(id, count, button);
   tiles.forEach((tile, i) => (tile.onclick = () => press(i)));
   return tiles;
 }
@@ -181,21 +183,13 @@ const between = makeTiles("between", "from one to another:", 9, (i) => {
   if (i % 8) change({ z: zBetween(i), pixels: null });
   else change({ ends: state.ends.with(i / 8, newZ()) });
 });
-find("new").onclick = () => {
-  remember();
-  changeTiles(state.zs.map(newZ));
-  show();
-};
+find("new").onclick = () => change(newTiles(state.zs.map(newZ)));
 const range = (i) => `<input type="range" min="-3" max="3" step="0.1" aria-label="z ${i}" />`;
 const bars = fill("bars", run.z[0].length, range);
 let dragged; // the slider or bar: all of a drag is one change
-let interrupted; // what the drag stopped
 function onDrag(input, what) {
   input.oninput = () => {
-    if (dragged != input) {
-      interrupted = running;
-      remember();
-    }
+    if (dragged != input) past.push(state);
     dragged = input;
     state = { ...state, ...what(Number(input.value)) };
     show();
@@ -203,17 +197,16 @@ function onDrag(input, what) {
   input.onchange = () => (dragged = null);
   input.onpointercancel = () => {
     // a finger that only wanted to scroll
-    if (dragged != input) return;
+    if (dragged == input) state = past.pop();
     dragged = null;
-    back.onclick();
-    start(interrupted);
+    show();
   };
 }
 bars.forEach((bar, i) => onDrag(bar, (v) => ({ z: state.z.with(i, v), pixels: null })));
 onDrag(row, (i) => ({ row: i }));
 const titles = run.rows.map(({ title }) => {
   const [first, last] = title.match(/\d+/g);
-  return last ? `${title}, the mean of ${last - first + 1} networks` : title;
+  return last ? `${title}, mean of ${last - first + 1} networks` : title;
 });
 row.max = lastRow;
 find("marks").innerHTML = run.rows
@@ -302,6 +295,7 @@ rival.selectedIndex = lastRow;
 
 document.querySelectorAll(".d").forEach((part) => (part.hidden = !D));
 document.title += `: ${run.folder}`;
+document.querySelectorAll("canvas").forEach((canvas) => (canvas.width = canvas.height = 28));
 start(null);
 show();
 if (D) {
