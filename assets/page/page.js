@@ -27,20 +27,20 @@ function fitsTorch() {
 if (!fitsTorch()) {
   find("notice").textContent = `The networks in MNIST_MLP_GAN_NETWORK.py were changed, and the page
     was not: change assets/page/networks.js, too, and make the page again.`;
-  throw Error(find("notice").textContent);
+  throw Error("See the page.");
 }
 
 // ---- What there is, and how it is shown ----
 const zs = run.z.map((z) => Float32Array.from(z));
-// The z of the 25 tiles; the image's z, or pixels that no z belongs to; the z at both ends of the
-// strip; the slider's row. Every change makes a new state, and Back finds the one before it.
+// z of the tiles and of the image, or its pixels if they have none; z of the strip's ends; the
+// slider's row. Each change makes a new state.
 const lastRow = run.rows.length - 1;
 let state = { zs, z: zs[0], pixels: null, ends: zs.slice(0, 2), row: lastRow };
 let past = [];
 let G; // of the slider's row
 let image;
 let gradient; // how log D(image) changes with each pixel
-let painted = {}; // what the tiles show
+let painted = []; // what the tiles show
 let reading; // a timer: the score is read aloud when it rests
 const [large, back, row, rival] = ["large", "back", "row", "rival"].map(find);
 const normal = () =>
@@ -71,12 +71,12 @@ function show() {
   G = generators[state.row];
   row.value = state.row;
   find("title").textContent = row.ariaValueText = titles[state.row];
-  if (painted.zs != zs || painted.ends != ends || painted.G != G) {
+  if ([zs, ends, G].some((part, i) => part != painted[i])) {
     const images = zs.map((z) => generator(G, z).image);
     images.forEach((image, i) => paintInk(samples[i].firstChild, image));
     between.forEach((button, i) => paintInk(button.firstChild, generator(G, zBetween(i)).image));
     if (D) showDots("fakes", images);
-    painted = { zs, ends, G };
+    painted = [zs, ends, G];
   }
   samples.forEach((button, i) => (button.ariaPressed = !pixels && zs[i] == z));
   bars.forEach((bar, i) => (bar.value = z[i]));
@@ -88,26 +88,24 @@ function show() {
   const layers = discriminator(D, image);
   find("score").textContent = layers.score.toFixed(2);
   find("gauge").innerHTML = `<rect width="${100 * layers.score}%" height="100%" />`;
-  clearTimeout(reading); // not 60 times a second
+  clearTimeout(reading);
   reading = setTimeout(() => (find("heard").textContent = find("says").textContent), 500);
   gradient = discriminatorBackward(D, layers);
-  const length = Math.hypot(...gradient);
-  find("wish").textContent = length.toFixed(2);
   const most = Math.max(...gradient.map(Math.abs)) || 1;
-  const opacity = (255 * Math.min(1, Math.sqrt(length))) / most; // a weak wish is faint
+  const strength = Math.min(1, Math.sqrt(Math.hypot(...gradient))); // a weak wish is faint
   const color = (g) => (g < 0 ? [230, 97, 0] : [31, 119, 208]);
-  paint(find("map"), gradient, (g) => [...color(g), Math.abs(g) * opacity]);
+  paint(find("map"), gradient, (g) => [...color(g), (255 * strength * Math.abs(g)) / most]);
   find("z").ariaDisabled = pixels != null;
 }
 
 // ---- What moves: one thing at a time ----
-let running = null; // the id of the button that is pressed
-let frame; // its next frame
+let running; // the id of its button
+let frame; // the next one
 let leg; // of the walk
 // The image stays with its tile.
 const newTiles = (zs) => ({ zs, z: zs[state.zs.indexOf(state.z)] ?? state.z });
 function step(values, gradient) {
-  const scale = 0.1 / (Math.hypot(...gradient) || 1); // of length 0.1
+  const scale = 0.1 / (Math.hypot(...gradient) || 1);
   return values.map((v, i) => v + scale * gradient[i]);
 }
 const moves = {
@@ -122,8 +120,8 @@ const moves = {
   // the same gradient, one network further back
   z: () => ({ z: step(state.z, generatorBackward(G, generator(G, state.z), gradient)) }),
 };
+// Start what the button does, or with null, stop.
 function start(id) {
-  // null: stop
   cancelAnimationFrame(frame);
   running = id;
   leg = null;
@@ -133,7 +131,7 @@ function start(id) {
   function moveOn(now) {
     begun ??= now;
     frame = requestAnimationFrame(moveOn);
-    // 30 steps in 2 seconds, whether the browser draws 20 frames a second or 120
+    // 15 steps a second, however often the browser draws
     const due = id == "walk" ? steps + 1 : Math.min(30, (now - begun) * 0.015);
     for (; steps < due; steps++) {
       state = { ...state, ...moves[id](now) };
@@ -179,7 +177,7 @@ function makeTiles(id, name, count, press) {
   return tiles;
 }
 const samples = makeTiles("samples", "tile", 25, (i) => change({ z: state.zs[i], pixels: null }));
-const between = makeTiles("between", "from one to another:", 9, (i) => {
+const between = makeTiles("between", "between", 9, (i) => {
   if (i % 8) change({ z: zBetween(i), pixels: null });
   else change({ ends: state.ends.with(i / 8, newZ()) });
 });
@@ -209,10 +207,10 @@ const titles = run.rows.map(({ title }) => {
   return last ? `${title}, mean of ${last - first + 1} networks` : title;
 });
 row.max = lastRow;
-find("marks").innerHTML = run.rows
-  .map(({ title }, i) => `<span style="--at: ${i / lastRow || 0}">${title.split(" ")[1]}</span>`)
-  .filter((_, i) => (lastRow - i) % Math.ceil((lastRow + 1) / 8) == 0) // at most eight
-  .join("");
+fill("marks", titles.length, (i) => {
+  if ((lastRow - i) % Math.ceil(titles.length / 8)) return ""; // at most eight marks
+  return `<span style="--at: ${i / lastRow || 0}">${run.rows[i].title.split(" ")[1]}</span>`;
+});
 
 // ---- Be the Generator: draw ----
 let pen = { x: 14.5, y: 14.5 }; // where it is, in pixels
@@ -234,9 +232,10 @@ function drawTo(end) {
   show();
 }
 large.onpointerdown = large.onpointermove = (event) => {
+  if (!event.isPrimary) return;
   const scale = 28 / large.clientWidth;
   const point = { x: event.offsetX * scale, y: event.offsetY * scale };
-  if (event.type == "pointerdown" && event.button == 0 && event.isPrimary) {
+  if (event.type == "pointerdown" && event.button == 0) {
     large.setPointerCapture(event.pointerId);
     remember();
     movePen(point);
@@ -262,7 +261,7 @@ movePen(pen);
 const pairTiles = makeTiles("pair", "image", 2, answer);
 const realImages = [];
 let pair; // a real image and a fake one, in random order
-let real; // where the real one is: 0 or 1
+let real; // where the real one is
 const counts = titles.map(() => ({ pairs: 0, you: 0, D: 0 })); // right answers, for each G
 function newPair() {
   const realImage = realImages[Math.floor(Math.random() * realImages.length)];
@@ -286,7 +285,7 @@ function answer(i) {
   pair = null;
   find("answer").textContent =
     `${i == real ? "Yes" : "No"}, the ${real ? "right" : "left"} one is real.
-    D gives the left one ${scores[0].toFixed(2)} and the right one ${scores[1].toFixed(2)}.
+    D says ${scores[0].toFixed(2)} and ${scores[1].toFixed(2)}.
     You: ${count.you} of ${count.pairs}. D: ${count.D} of ${count.pairs}.`;
 }
 find("next").onclick = rival.onchange = newPair;
@@ -294,7 +293,6 @@ fill("rival", titles.length, (i) => `<option>${titles[i]}</option>`);
 rival.selectedIndex = lastRow;
 
 document.querySelectorAll(".d").forEach((part) => (part.hidden = !D));
-document.title += `: ${run.folder}`;
 document.querySelectorAll("canvas").forEach((canvas) => (canvas.width = canvas.height = 28));
 start(null);
 show();
