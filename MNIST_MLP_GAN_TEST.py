@@ -259,29 +259,28 @@ def fill_page(rows, z, folder, last):
     Args:
         rows: dict of row to Generator.
         z: (25, latent_size), the samples'.
-        folder: the run's.
+        folder: the run's, for an error's text.
         last: last.pt's contents, for D and real images, or None: a page without these.
     """
-    run = {"folder": folder.resolve().name, "z": z.tolist()}
+    run = {"z": z.tolist()}
     run["rows"] = [{"title": row_title(row), "G": encode_weights(G)} for row, G in rows.items()]
     # What torch computes from the first z with the page's weights: if the page gets anything
     # else, NETWORK was edited, and the page's own networks were not.
-    G = copy.deepcopy([*rows.values()][-1]).bfloat16().float()
+    G = copy.deepcopy([*rows.values()][-1]).bfloat16().float().eval()
     image = G(z[:1])
     run["check"] = {"image": image[0].tolist()}
     if last:
         D = Discriminator(hidden_size=last["options"]["hidden_size"])
         D = load_weights(D, last["D"], folder / "last.pt")
         run |= {"D": encode_weights(D), "D_epoch": len(last["history"])}
-        run["check"]["score"] = D.bfloat16().float()(image).item()
+        run["check"]["score"] = D.bfloat16().float().eval()(image).item()
         run["real_images"] = encode(last["real_images"])
 
     parts = {path.name: path.read_text(encoding="utf-8") for path in PAGE.iterdir()}
-    # "<" as a code: a folder's name could otherwise end the script.
-    parts["run.js"] = f"const run = {json.dumps(run)};".replace("<", "\\u003c")
+    parts["run.js"] = f"const run = {json.dumps(run)};"
     page = parts["page.html"]
     style = f"<style>{parts['page.css']}</style>"
-    page = page.replace('<link rel="stylesheet" href="page.css">', style)
+    page = page.replace('<link rel="stylesheet" href="page.css" />', style)
     for name in ["run.js", "networks.js", "page.js"]:
         page = page.replace(f'<script src="{name}"></script>', f"<script>{parts[name]}</script>")
     return page

@@ -6,8 +6,10 @@ import io
 import multiprocessing.forkserver
 import os
 import runpy
+import shlex
 import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -21,7 +23,8 @@ from helpers import (
     call_main,
     first_images,
     save_generator,
-    write_mnist,
+    save_last,
+    write_archive,
 )
 
 import MNIST_MLP_GAN_TEST
@@ -46,9 +49,9 @@ def global_settings():
 
 @pytest.fixture(scope="session")
 def small_mnist(tmp_path_factory):
-    """A --data-dir with the first 250 images of both sets of MNIST, as torchvision unpacks them."""
+    """A --data-dir with the first 250 training images of MNIST."""
     data_dir = tmp_path_factory.mktemp("small_mnist")
-    write_mnist(data_dir, slice(250))
+    write_archive(data_dir, first_images(250))
     return data_dir
 
 
@@ -103,7 +106,7 @@ def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     for epoch in [9, 10, 11]:
         save_generator(folder, epoch, image=2 * SHOWN[f"epoch {epoch}"] - 1)
-    (folder / "history.csv").write_text(HISTORY)
+    save_last(folder, HISTORY)
     return made_by(MNIST_MLP_GAN_TEST.main, folder, "--rows", "9-11", "10")
 
 
@@ -126,16 +129,49 @@ def scored(small_mnist, tmp_path_factory):
 
 
 @pytest.fixture
-def start(monkeypatch):
-    """Start a script with its last lines, too, which guard main; return what it exits with."""
+def start(tmp_path, monkeypatch, capsys):
+    """Start a script, its last lines included, from some folder; return what it printed."""
 
-    def start_script(script, *options):
+    def start_script(script, *options, where="somewhere"):
+        (tmp_path / where).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / where)
+        monkeypatch.syspath_prepend(Path(script).parent)  # a copy imports the NETWORK beside it
+        monkeypatch.delitem(sys.modules, "MNIST_MLP_GAN_NETWORK")
         monkeypatch.setattr(sys, "argv", [str(script), *map(str, options)])
-        with pytest.raises((SystemExit, KeyboardInterrupt)) as exited:
-            runpy.run_path(str(script), run_name="__main__")
-        return exited.value.code
+        capsys.readouterr()
+        runpy.run_path(str(script), run_name="__main__")
+        return capsys.readouterr().out
 
     return start_script
+
+
+@pytest.fixture
+def paste(start):
+    """Do what the command at the end of a printed text does when pasted; return what it printed."""
+
+    def paste_command(printed):
+        command = printed[printed.rindex(shlex.quote(sys.executable)) :]
+        return start(*shlex.split(command)[1:], where="elsewhere")
+
+    return paste_command
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """Copy the scripts and edit one, as a learner does; return the path of the copied TRAIN."""
+
+    def copy_scripts(script, old="", new=""):
+        folder = tmp_path / f"copy {len([*tmp_path.iterdir()])}"
+        shutil.copytree(ROOT / "assets" / "page", folder / "assets" / "page")
+        for path in ROOT.glob("MNIST_MLP_GAN_*.py"):
+            text = path.read_text(encoding="utf-8")
+            if path == script:
+                assert old in text
+                text = text.replace(old, new, 1)
+            (folder / path.name).write_text(text, encoding="utf-8")
+        return folder / TRAIN.name
+
+    return copy_scripts
 
 
 @pytest.fixture
@@ -154,8 +190,7 @@ def train(small_mnist, call):
 def folders(tmp_path):
     """A checkpoint folder with a history, an output folder, and TEST's options that name them."""
     checkpoints, outputs = tmp_path / "checkpoints", tmp_path / "outputs"
-    checkpoints.mkdir()
-    (checkpoints / "history.csv").write_text(HISTORY)
+    save_last(checkpoints, HISTORY)
     options = ["--checkpoint-dir", checkpoints, "--output-dir", outputs]
     return SimpleNamespace(checkpoints=checkpoints, outputs=outputs, options=options)
 

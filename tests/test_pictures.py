@@ -1,45 +1,54 @@
 """What one sees: the pictures of TEST, to the dot, and the samples.png of a training."""
 
-import io
 import math
 
 import numpy as np
 import pytest
 import torch
-from helpers import HISTORY, SHOWN, TEST, frames_in, picture, save_generator, shows, words_alone
+from helpers import (
+    HISTORY,
+    SHOWN,
+    TEST,
+    contents,
+    frames_in,
+    largest_file,
+    picture,
+    save_generator,
+    save_last,
+    shows,
+    words_alone,
+)
 from PIL import Image
 
 import MNIST_MLP_GAN_TEST as pictures
-from MNIST_MLP_GAN_TEST import draw_z, find_checkpoints, generate, load_generator, load_rows
+from MNIST_MLP_GAN_TEST import choose_rows, generate, load_generator, sample_z
 
 
 def test_checkpoints_come_in_order_of_epoch_and_nothing_else_counts(tmp_path):
-    others = ["D_1.pth", "G_.pth", "G_x.pth", "G_1-2.pth", "G_3.pth.unfinished", "last.pt"]
-    for file in ["G_10.pth", "G_9.pth", "G_0.pth", "G_100.pth", *others]:
+    others = ["D_1.pth", "G_.pth", "G_x.pth", "G_1-2.pth", "G_01.pth", "G_٣.pth", "G_3.pth.tmp"]
+    for file in ["G_10.pth", "G_9.pth", "G_0.pth", "G_100.pth", "last.pt", *others]:
         (tmp_path / file).touch()
-    found = find_checkpoints(tmp_path)
-    assert list(found) == [0, 9, 10, 100]
-    assert found[9] == tmp_path / "G_9.pth"
+    found = pictures.find_checkpoints(tmp_path)
+    assert [*found.items()] == [(n, tmp_path / f"G_{n}.pth") for n in [0, 9, 10, 100]]
 
 
-def test_rows_are_epochs_or_means_and_by_default_five_from_first_to_last(tmp_path):
-    epochs = [[*pictures.parse_epochs(row)] for row in ["7", "5-5", "0-3"]]
-    assert epochs == [[7], [5], [0, 1, 2, 3]]
-    assert pictures.choose_evenly(range(201), 5) == [0, 50, 100, 150, 200]
-    assert pictures.choose_evenly([7, 8, 10], 5) == [7, 8, 10]
-    for epoch in range(10, 19):
-        save_generator(tmp_path, epoch, hidden_size=1)
-    assert [*load_rows(None, find_checkpoints(tmp_path))] == ["10", "12", "14", "16", "18"]
+def test_rows_chosen_are_more_of_the_early_epochs_and_the_mean_of_the_last_third():
+    assert choose_rows([*range(27)]) == ["0", "1", "4", "26", "18-26"]
+    assert choose_rows([*range(201)]) == ["0", "1", "33", "200", "134-200"]
+    assert choose_rows([7, 8, 10, 11, 12, 13]) == ["7", "8", "10", "13", "12-13"]
+    for epochs in [[0], [7, 8, 10], [*range(5)]]:
+        assert choose_rows(epochs) == [*map(str, epochs)]
 
 
 def test_mean_is_of_every_weight_and_of_one_itself(tmp_path):
-    for epoch in range(4):
+    for epoch in [0, 2, 3, 5]:
         save_generator(tmp_path, epoch, hidden_size=3, latent_size=2)
-    rows = load_rows(["0-3", "0", "1", "2", "3"], find_checkpoints(tmp_path))
-    mean, *ones = (list(G.parameters()) for G in rows.values())
+    found = pictures.find_checkpoints(tmp_path)
+    rows = [pictures.load_row(row, found) for row in ["0-5", "0", "2", "3-3", "5"]]
+    mean, *ones = (list(G.parameters()) for G in rows)
     for weight, *weights in zip(mean, *ones, strict=True):
         torch.testing.assert_close(weight, sum(weights) / 4)
-    saved = torch.load(tmp_path / "G_2.pth", weights_only=True).values()
+    saved = torch.load(tmp_path / "G_3.pth", weights_only=True).values()
     assert all(map(torch.equal, ones[2], saved))
 
 
@@ -48,13 +57,13 @@ def test_each_file_is_printed_and_is_what_its_name_says(drawn, tmp_path):
     names = [f"MNIST_MLP_GAN{end}" for end in [".png", ".gif", "_WALK.png", ".html"]]
     names += ["G_9-11.pth", "MNIST_MLP_GAN_CURVES.png"]
     assert drawn.printed.splitlines() == [str(outputs / name) for name in names]
-    assert {path.name for path in outputs.iterdir()} == set(names)
+    assert contents(outputs).keys() == {*names}
     image = generate(load_generator(outputs / "G_9-11.pth"), torch.randn(1, 100))
     torch.testing.assert_close(image[0], SHOWN["epochs 9-11"])
-    history = np.genfromtxt(io.StringIO(HISTORY), delimiter=",", names=True)
-    pictures.draw_curves(history).savefig(tmp_path / "curves.png")
+    pictures.draw_curves(HISTORY).savefig(tmp_path / "curves.png")
     curves = [picture(path, "RGB") for path in [outputs / names[-1], tmp_path / "curves.png"]]
     assert np.array_equal(*curves)
+    assert curves[0].shape == (420, 1000, 3)
 
 
 def test_grid_shows_each_row_beside_its_label(drawn):
@@ -86,7 +95,7 @@ def test_animation_shows_each_epoch_then_the_mean_under_its_title(drawn):
 
 
 def test_animation_of_a_long_run(call, folders):
-    """201 epochs: all of the first 20, at most 50 frames, endless, the last one held."""
+    """201 epochs: all of the first 20, about 50 frames, endless, the last one held."""
     for epoch in range(201):
         image = torch.rand(784) / 5 - 0.1
         save_generator(folders.checkpoints, epoch, image=image, hidden_size=1)
@@ -94,10 +103,10 @@ def test_animation_of_a_long_run(call, folders):
     path = folders.outputs / "MNIST_MLP_GAN.gif"
     assert Image.open(path).info["loop"] == 0  # for ever
     frames, milliseconds = frames_in(path)
-    assert 45 <= len(frames) <= 50
-    for number, epoch in [(0, 0), (19, 19), (-1, 200)]:
-        words = words_alone(frames[0], 20, {(frames[0].shape[1] / 2, 18): f"epoch {epoch}"})
-        assert np.array_equal(frames[number][:36], words[:36])
+    assert 45 <= len(frames) <= 51
+    for number, row in [(0, "0"), (19, "19"), (-2, "200"), (-1, "134-200")]:
+        title = {(frames[0].shape[1] / 2, 18): pictures.row_title(row)}
+        assert np.array_equal(frames[number][:36], words_alone(frames[0], 20, title)[:36])
     assert milliseconds[-1] == 2000
     assert all(100 <= shown_for <= 500 for shown_for in milliseconds[:-1])
     assert path.stat().st_size < 3_000_000  # of nothing but noise
@@ -105,14 +114,14 @@ def test_animation_of_a_long_run(call, folders):
 
 def test_each_place_keeps_its_z_in_all_pictures(call, folders):
     save_generator(folders.checkpoints, 0, hidden_size=32, latent_size=7)  # of any size
-    G = load_rows(["0"], find_checkpoints(folders.checkpoints))["0"]
+    G = load_generator(folders.checkpoints / "G_0.pth")
     for options, seed in [([], 0), (["--seed", 1], 1)]:
         call(TEST, *folders.options, *options)
         page = picture(folders.outputs / "MNIST_MLP_GAN.png")
         (frame,), _ = frames_in(folders.outputs / "MNIST_MLP_GAN.gif")
         steps = picture(folders.outputs / "MNIST_MLP_GAN_WALK.png")
         assert steps.shape == (3 * (5 * 29 + 1), 3 * (9 * 29 + 1))
-        z = draw_z(G, 25, seed)
+        z = sample_z(G, 25, seed)
         images = generate(G, z)
         for i in range(25):
             assert shows(frame, i // 5, i % 5, images[i], levels=9, scale=3)
@@ -125,8 +134,8 @@ def test_each_place_keeps_its_z_in_all_pictures(call, folders):
             assert shows(steps, i, 8, images[i + 5], scale=3)
 
 
-def test_walk_is_an_arc():
-    """Of equal steps: from two vectors of length 1 at a right angle, all are of length 1."""
+def test_walk_is_an_arc_of_equal_steps():
+    """From two vectors of length 1 at a right angle, all are of length 1."""
     a, b = torch.eye(7)[:2]
     steps = pictures.walk(a, b, 9)
     torch.testing.assert_close(steps[[0, 4, 8]], torch.stack([a, (a + b) / math.sqrt(2), b]))
@@ -137,8 +146,8 @@ def test_walk_is_an_arc():
 
 def test_samples_of_a_training_are_those_that_test_will_draw(train, tmp_path):
     train(tmp_path, "--latent-size", 7)
-    G = load_rows(["2"], find_checkpoints(tmp_path))["2"]
-    images = generate(G, draw_z(G, 25, seed=0))
+    G = load_generator(tmp_path / "G_2.pth")
+    images = generate(G, sample_z(G, 25, seed=0))
     page = picture(tmp_path / "samples.png")
     assert page.shape == (4 * (5 * 29 + 1), 4 * (5 * 29 + 1))
     for i in range(25):
@@ -147,8 +156,7 @@ def test_samples_of_a_training_are_those_that_test_will_draw(train, tmp_path):
 
 
 def test_curves_are_the_historys_columns_and_the_equilibrium_is_dotted():
-    history = np.genfromtxt(io.StringIO(HISTORY), delimiter=",", names=True)
-    losses, scores = pictures.draw_curves(history).axes
+    losses, scores = pictures.draw_curves(HISTORY).axes
     ln_2 = math.log(2)
     for axes, place, label, heights, look in [
         (losses, 0, "d_loss", [1.2, 1.3], ("-", "tab:blue")),
@@ -169,13 +177,27 @@ def test_curves_are_the_historys_columns_and_the_equilibrium_is_dotted():
     assert (losses.get_xlabel(), losses.get_ylabel()) == ("epoch", "loss")
     assert (scores.get_xlabel(), scores.get_ylabel()) == ("epoch", "D's mean score")
     assert (losses.get_ylim()[0], scores.get_ylim()) == (0, (0, 1))
-    one_epoch = pictures.draw_curves(history[:1]).axes[0].lines[0]
+    one_epoch = pictures.draw_curves(HISTORY[:1]).axes[0].lines[0]
     assert one_epoch.get_marker() == "o"  # a line through one point would not be seen
 
 
-def test_without_a_history_the_other_pictures_are_made(call, folders):
+def test_without_losses_the_other_pictures_are_made(call, folders):
     save_generator(folders.checkpoints, 0)
-    (folders.checkpoints / "history.csv").unlink()
-    line = call(TEST, *folders.options, fails=True)
-    assert line == f"error: {folders.checkpoints / 'history.csv'} not found."
-    assert len([*folders.outputs.iterdir()]) == 4
+    save_last(folders.checkpoints, [])  # of an untrained run
+    assert "last.pt" not in call(TEST, *folders.options)
+    (folders.checkpoints / "last.pt").unlink()
+    *paths, line = call(TEST, *folders.options).splitlines()
+    assert "last.pt" in line
+    assert {str(path) for path in folders.outputs.iterdir()} == {*paths}
+    assert "MNIST_MLP_GAN_CURVES.png" not in contents(folders.outputs)
+
+
+def test_full_disk_is_one_line_that_names_the_picture(call, folders):
+    for epoch in range(2):
+        save_generator(folders.checkpoints, epoch)
+    # Files are small pictures, then the page and a Generator, which torch saves.
+    for size, name in [(1000, "MNIST_MLP_GAN.png"), (1_100_000, "G_0-1.pth")]:
+        with largest_file(size):
+            line = call(TEST, *folders.options, "--rows", "0-1", fails=True)
+        assert str(folders.outputs / name) in line
+        assert "\n" not in line

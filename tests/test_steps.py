@@ -1,7 +1,6 @@
-"""The training's parts: the data, D's step, G's step, the epoch, and what the options build."""
+"""The training's parts: the batches, D's step, G's step, the epoch, and what the options build."""
 
 import copy
-import math
 
 import pytest
 import torch
@@ -14,30 +13,31 @@ from MNIST_MLP_GAN_NETWORK import Discriminator, Generator
 criterion = nn.BCELoss()
 
 
-def test_batches_hold_every_image_once_in_a_new_order_each_time(small_mnist):
+def test_batches_hold_every_image_once_in_a_new_order_each_time():
     """Scaled as the lesson's ToTensor and Normalize do."""
-    digits, orders = ours.load_images(small_mnist), []
-    for seed in range(2):
-        torch.manual_seed(seed)
-        batches = list(ours.shuffled_batches(digits, 100))
+    images, orders = first_images(250), []
+    expected = (images / 255 - 0.5) / 0.5
+    for _ in range(2):
+        batches = list(ours.shuffled_batches(images, 100))
         assert [tuple(batch.shape) for batch in batches] == [(100, 784), (100, 784), (50, 784)]
-        torch.manual_seed(seed)
-        orders.append(torch.randperm(250).tolist())
-        expected = (first_images(250)[orders[-1]] / 255 - 0.5) / 0.5
-        torch.testing.assert_close(torch.cat(batches), expected, rtol=0, atol=1e-6)
-    assert orders[0] != orders[1] != sorted(orders[1])
+        shuffled = torch.cat(batches)
+        orders.append(torch.cdist(shuffled, expected).argmin(dim=1))
+        torch.testing.assert_close(shuffled, expected[orders[-1]], rtol=0, atol=1e-6)
+        assert orders[-1].unique().tolist() == [*range(250)]
+    assert not torch.equal(*orders)
+    assert all((order.diff() != 1).any() for order in orders)
 
 
 def lesson_epoch(D, G, d_optimizer, g_optimizer, batches):
-    """The textbook loop, with none of our economies."""
+    """The textbook loop, with none of our economies; returns every image's losses and scores."""
+    means = [[], [], [], []]
     for real_images in batches:
         batch_size = len(real_images)
         real_labels, fake_labels = torch.ones(batch_size, 1), torch.zeros(batch_size, 1)
 
-        d_loss_real = criterion(D(real_images), real_labels)
-        fake_images = G(torch.randn(batch_size, 100))
-        d_loss_fake = criterion(D(fake_images), fake_labels)
-        d_loss = d_loss_real + d_loss_fake
+        real_score = D(real_images)
+        fake_score = D(G(torch.randn(batch_size, 100)))
+        d_loss = criterion(real_score, real_labels) + criterion(fake_score, fake_labels)
         d_optimizer.zero_grad()
         g_optimizer.zero_grad()
         d_loss.backward()
@@ -50,55 +50,93 @@ def lesson_epoch(D, G, d_optimizer, g_optimizer, batches):
         g_loss.backward()
         g_optimizer.step()
 
+        for mean, value in zip(means, [d_loss, g_loss, real_score, fake_score], strict=True):
+            mean += value.detach().expand(batch_size, 1).flatten().tolist()
+    return [sum(values) / len(values) for values in means]
 
-def test_steps_equal_the_lessons_plain_loop(small_mnist):
-    """From the same weights, batches and z: the same weights after 13 batches, to 1e-9."""
+
+def test_steps_equal_the_lessons_plain_loop():
+    """From the same weights, batches and z: the same means and weights after 13 batches.
+
+    The last batch has one image, which counts as one image, and not as a batch of twenty.
+    """
     torch.set_default_dtype(torch.float64)
-    digits = ours.load_images(small_mnist)
-    batches = [batch.double() for batch in ours.shuffled_batches(digits, 20)]
-    assert [len(batch) for batch in batches] == [20] * 12 + [10]
-    D, G, *optimizers = ours.build(ours.parse_arguments(["--device", "cpu"]))
+    batches = [batch.double() for batch in ours.shuffled_batches(first_images(241), 20)]
+    assert [len(batch) for batch in batches] == [20] * 12 + [1]
+    D, G, *optimizers = ours.build_networks(ours.parse_arguments(["--device", "cpu"]))
     start, lesson_nets = copy.deepcopy(G), copy.deepcopy([D, G])
     torch.manual_seed(7)
-    ours.train_epoch(D, G, criterion, *optimizers, batches)
+    means = ours.train_epoch(D, G, *optimizers, batches)
     torch.manual_seed(7)
     adams = [torch.optim.Adam(net.parameters(), lr=0.0002, foreach=False) for net in lesson_nets]
-    lesson_epoch(*lesson_nets, *adams, batches)
+    assert means == pytest.approx(lesson_epoch(*lesson_nets, *adams, batches), rel=1e-6)
     for net, lesson_net in zip([D, G], lesson_nets, strict=True):
         for weight, expected in zip(net.parameters(), lesson_net.parameters(), strict=True):
             torch.testing.assert_close(weight, expected, rtol=0, atol=1e-9)
     assert not any(map(torch.equal, start.parameters(), G.parameters()))
 
 
-def test_epoch_means_weigh_every_image_alike():
-    """A last batch of one image counts as one image, not as a batch of four."""
-    D, G = Discriminator(), Generator()
-    optimizers = [torch.optim.SGD(net.parameters(), lr=0) for net in (D, G)]  # nothing moves
-    batches = [torch.full((4, 784), -1.0), torch.full((1, 784), 1.0)]
-    torch.manual_seed(3)
-    means = ours.train_epoch(D, G, criterion, *optimizers, batches)
-    torch.manual_seed(3)
-    d_losses, g_losses, d_x, d_g_z = [], [], [], []
-    for batch in batches:
-        x, fake = D(batch), D(G(torch.randn(len(batch), 100)))
-        again = D(G(torch.randn(len(batch), 100)))
-        d_losses += (-torch.log(x) - torch.log(1 - fake)).flatten().tolist()
-        g_losses += (-torch.log(again)).flatten().tolist()
-        d_x += x.flatten().tolist()
-        d_g_z += fake.flatten().tolist()
-    expected = [math.fsum(values) / 5 for values in (d_losses, g_losses, d_x, d_g_z)]
-    assert means == pytest.approx(expected, rel=1e-5)
+def test_steps_stay_on_the_networks_device():
+    """As on a GPU: a tensor that is made on the CPU cannot meet one on "meta"."""
+    D, G = Discriminator().to("meta"), Generator().to("meta")
+    d_optimizer, g_optimizer = (torch.optim.SGD(net.parameters(), lr=0.1) for net in (D, G))
+    batches = [*ours.shuffled_batches(torch.zeros(250, 784, device="meta"), 100)]
+    for real_images in batches:
+        results = ours.train_discriminator(D, G, d_optimizer, real_images)
+        assert all(weight.grad is None for weight in G.parameters())  # D's step is none of G's
+        g_loss = ours.train_generator(D, G, g_optimizer, 100)
+        g_optimizer.zero_grad()
+        for result in [*results, g_loss]:
+            assert (result.device.type, result.requires_grad) == ("meta", False)
+    with pytest.raises(NotImplementedError, match="meta"):  # its means have no values to return
+        ours.train_epoch(D, G, d_optimizer, g_optimizer, batches)
 
 
-def test_options_and_the_lessons_defaults_reach_the_networks_and_the_optimizers():
-    changed = "--lr 0.003 --beta1 0.4 --dropout 0.3 --hidden-size 7 --latent-size 5"
-    for options, lr, beta1, dropout, hidden, latent in [
-        ("", 0.0002, 0.9, 0, 256, 100),
-        (changed, 0.003, 0.4, 0.3, 7, 5),
-    ]:
-        D, G, *optimizers = ours.build(ours.parse_arguments([*options.split(), "--device", "cpu"]))
-        for optimizer in optimizers:
-            group = optimizer.param_groups[0]
-            assert (group["lr"], group["betas"]) == (lr, (beta1, 0.999))
-        assert (D.dropout.p, D.linear1.weight.shape) == (dropout, (hidden, 784))
-        assert G.linear1.weight.shape == (hidden, latent)
+def test_saving_brings_the_weights_to_the_cpu(tmp_path):
+    """So that any machine can load them; "meta" has nothing to bring, and says so."""
+    args = ours.parse_arguments(["--device", "meta", "--checkpoint-dir", str(tmp_path)])
+    G = Generator().to("meta")
+    with pytest.raises(NotImplementedError, match="meta"):
+        ours.save_epoch(args, {"G": G}, {"history": []})
+    assert not (tmp_path / "G_0.pth").exists()
+    # Samples are drawn where G is: past its weights, the first thing to bring is a picture.
+    G.state_dict = dict
+    with pytest.raises(NotImplementedError, match="meta"):
+        ours.save_epoch(args, {"G": G}, {"history": []})
+    assert (tmp_path / "G_0.pth").exists()
+
+
+def test_every_epoch_and_every_seed_has_its_own_batches_and_z(train, tmp_path, monkeypatch):
+    drawn, seeds = [], set()
+
+    def note_epoch(D, G, d_optimizer, g_optimizer, batches):
+        first, *_ = batches
+        drawn.append(torch.cat([first.flatten(), torch.randn(9)]))
+        seeds.add(torch.initial_seed())
+        return [0.5] * 4
+
+    monkeypatch.setattr(ours, "train_epoch", note_epoch)
+    for seed in [0, 1, 399_999]:
+        train(tmp_path / str(seed), "--epochs", 3, "--seed", seed)
+    for draws in [drawn, [values[-9:] for values in drawn], [values[:-9] for values in drawn]]:
+        assert len(torch.stack(draws).unique(dim=0)) == 9
+    assert len(seeds) == 9
+    first, other = ((tmp_path / seed / "G_0.pth").read_bytes() for seed in "01")
+    assert first != other
+    for seed in range(3):  # or a run would repeat another's epochs, a few epochs later
+        for epoch in range(201):
+            ours.seed_epoch(seed, epoch)
+            seeds.add(torch.initial_seed())
+    assert len(seeds) == 3 * 201 + 3
+
+
+def test_options_reach_the_networks_and_the_optimizers():
+    changed = ["--lr", "0.003", "--beta1", "0.4", "--hidden-size", "7", "--latent-size", "5"]
+    args = ours.parse_arguments([*changed, "--device", "cpu"])
+    D, G, *optimizers = ours.build_networks(args)
+    for network, optimizer in zip([D, G], optimizers, strict=True):
+        (group,) = optimizer.param_groups
+        assert (group["lr"], group["betas"]) == (0.003, (0.4, 0.999))
+        assert all(map(torch.Tensor.is_set_to, group["params"], network.parameters()))
+    assert (D.linear1.weight.shape, G.linear1.weight.shape) == ((7, 784), (7, 5))
+    assert G.latent_size == 5
