@@ -4,10 +4,8 @@ import contextlib
 import functools
 import io
 import multiprocessing.forkserver
-import os
 import runpy
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,9 +27,6 @@ from helpers import (
 
 import MNIST_MLP_GAN_TEST
 import MNIST_MLP_GAN_TRAIN
-
-# For a run as root in a container, and without the browser's own requests to its maker
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
 # For so few images one thread is as fast as two, and much faster where other programs run.
 torch.set_num_threads(1)
@@ -193,27 +188,3 @@ def folders(tmp_path):
     save_last(checkpoints, HISTORY)
     options = ["--checkpoint-dir", checkpoints, "--output-dir", outputs]
     return SimpleNamespace(checkpoints=checkpoints, outputs=outputs, options=options)
-
-
-@pytest.fixture(scope="session")
-def open_page():
-    """Open a page; each request to elsewhere, and each error that it reports, is an error."""
-    paths = [*filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"]))]
-    if not paths and not os.environ.get("CI"):  # the checks install it
-        pytest.skip("no Chromium on this machine: the page is not tested")
-    playwright = pytest.importorskip("playwright.sync_api")
-    wrong = []
-
-    def open_it(path):
-        page = browser.new_page(has_touch=True)
-        page.on("request", lambda request: request.url != path.as_uri() and wrong.append(request))
-        page.on("console", lambda line: line.type == "error" and wrong.append(line.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.goto(path.as_uri())
-        return page
-
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=paths[0], args=ARGUMENTS)
-        yield open_it
-        browser.close()
-    assert not wrong

@@ -27,7 +27,7 @@ function fitsTorch() {
 if (!fitsTorch()) {
   find("notice").textContent = `The networks in MNIST_MLP_GAN_NETWORK.py were changed, and the page
     was not: change assets/page/networks.js, too, and make the page again.`;
-  throw Error("See the page.");
+  throw Error("changed");
 }
 
 // ---- What there is, and how it is shown ----
@@ -87,7 +87,7 @@ function show() {
   if (!D) return;
   const layers = discriminator(D, image);
   find("score").textContent = layers.score.toFixed(2);
-  find("gauge").innerHTML = `<rect width="${100 * layers.score}%" height="100%" />`;
+  find("gauge").innerHTML = `<rect width="${100 * layers.score}%" y="20%" height="60%" />`;
   clearTimeout(reading);
   reading = setTimeout(() => (find("heard").textContent = find("says").textContent), 500);
   gradient = discriminatorBackward(D, layers);
@@ -100,7 +100,7 @@ function show() {
 
 // ---- What moves: one thing at a time ----
 let running; // the id of its button
-let frame; // the next one
+let frame;
 let leg; // of the walk
 // The image stays with its tile.
 const newTiles = (zs) => ({ zs, z: zs[state.zs.indexOf(state.z)] ?? state.z });
