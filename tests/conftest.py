@@ -1,10 +1,9 @@
-"""The fixtures: real MNIST images, few enough to train on in a moment, and the scripts' mains."""
+"""The fixtures: real MNIST images, few enough to train on in a moment, and ways to run scripts."""
 
 import contextlib
 import functools
 import io
 import multiprocessing.forkserver
-import os
 import runpy
 import shlex
 import shutil
@@ -13,7 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import score
 import torch
 from helpers import (
     HISTORY,
@@ -21,6 +19,7 @@ from helpers import (
     SHOWN,
     TRAIN,
     call_main,
+    contents,
     first_images,
     save_generator,
     save_last,
@@ -29,9 +28,6 @@ from helpers import (
 
 import MNIST_MLP_GAN_TEST
 import MNIST_MLP_GAN_TRAIN
-
-# For a run as root in a container, and without the browser's own requests to its maker
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
 # For so few images one thread is as fast as two, and much faster where other programs run.
 torch.set_num_threads(1)
@@ -55,77 +51,29 @@ def small_mnist(tmp_path_factory):
     return data_dir
 
 
-@pytest.fixture(scope="session")
-def server():
-    """Where processes start in a few milliseconds each: as forks of one that has all imports."""
-    if sys.platform == "win32":
-        pytest.skip("Windows cannot fork")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["MNIST_MLP_GAN_TRAIN"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("PYTHONPATH", str(ROOT))
-        multiprocessing.forkserver.ensure_running()
-    return context
-
-
-@pytest.fixture
-def start_train(server):
-    """Start trainings in processes of their own, which the test's end ends."""
-    children = []
-
-    def start_child(*options):
-        arguments = [*map(str, options), "--device", "cpu"]
-        child = server.Process(target=MNIST_MLP_GAN_TRAIN.main, args=(arguments,), daemon=True)
-        child.start()
-        children.append(child)
-        return child
-
-    yield start_child
-    for child in children:
-        child.kill()
-
-
 @pytest.fixture
 def call(capsys):
-    """Call a script's main with options; return what it printed, or if it is to fail, its error."""
+    """Call a script's main: see ``call_main``."""
     return functools.partial(call_main, capsys)
 
 
-def made_by(main, folder, *options):
-    """Call a main that draws; return its --output-dir and what it printed."""
-    folders = ["--checkpoint-dir", folder, "--output-dir", folder / "made"]
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        main([*map(str, folders), *options])
-    return SimpleNamespace(outputs=folder / "made", printed=printed.getvalue())
+@pytest.fixture
+def train(small_mnist, call):
+    """Call TRAIN on the small MNIST, for two epochs by default; see ``call_main``.
 
-
-@pytest.fixture(scope="session")
-def drawn(tmp_path_factory):
-    """What TEST made and printed of a run of which all is known: SHOWN and HISTORY."""
-    folder = tmp_path_factory.mktemp("run")
-    for epoch in [9, 10, 11]:
-        save_generator(folder, epoch, image=2 * SHOWN[f"epoch {epoch}"] - 1)
-    save_last(folder, HISTORY)
-    return made_by(MNIST_MLP_GAN_TEST.main, folder, "--rows", "9-11", "10")
-
-
-@pytest.fixture(scope="session")
-def scored(small_mnist, tmp_path_factory):
-    """What tests/score.py made and printed of a run, by the small MNIST.
-
-    G_0.pth and G_1.pth are untrained; G_2.pth draws the first training image, a 5, only.
+    What is refused is to leave the folder as it was, unless ``starts``: it fails later.
     """
-    folder = tmp_path_factory.mktemp("run")
-    for epoch in range(2):
-        save_generator(folder, epoch)
-    image = first_images(1)[0] / 255
-    save_generator(folder, 2, image=image.round() * 2 - 1, hidden_size=2)
-    (folder / "data").symlink_to(small_mnist, target_is_directory=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score, "SAMPLES", 1000)  # a tenth of the wait
-        patch.setattr(score, "ROOT", folder)
-        return made_by(score.main, folder)
+
+    def call_train(checkpoint_dir, *options, fails=None, starts=False):
+        before = contents(checkpoint_dir)
+        epochs = [] if "--resume" in options else ["--epochs", 2]
+        folders = ["--data-dir", small_mnist, "--checkpoint-dir", checkpoint_dir]
+        text = call(TRAIN, *epochs, *folders, *options, fails=fails)
+        if fails is not None and not starts:
+            assert contents(checkpoint_dir) == before
+        return text
+
+    return call_train
 
 
 @pytest.fixture
@@ -175,20 +123,35 @@ def edited(tmp_path):
 
 
 @pytest.fixture
-def train(small_mnist, call):
-    """Call the training script on the small MNIST; a new run has two epochs, if not told else."""
+def start_train():
+    """Start trainings in processes of their own, which the test's end ends.
 
-    def call_train(checkpoint_dir, *options, **kwargs):
-        epochs = [] if "--resume" in options else ["--epochs", 2]
-        folders = ["--data-dir", small_mnist, "--checkpoint-dir", checkpoint_dir]
-        return call(TRAIN, *epochs, *folders, *options, **kwargs)
+    They start in a few milliseconds each: as forks of a process that has imported everything.
+    """
+    if sys.platform == "win32":
+        pytest.skip("Windows cannot fork")
+    children, context = [], multiprocessing.get_context("forkserver")
 
-    return call_train
+    def start_child(*options):
+        arguments = [*map(str, options), "--device", "cpu"]
+        child = context.Process(target=MNIST_MLP_GAN_TRAIN.main, args=(arguments,), daemon=True)
+        child.start()
+        children.append(child)
+        return child
+
+    context.set_forkserver_preload(["MNIST_MLP_GAN_TRAIN"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("PYTHONPATH", str(ROOT))
+        multiprocessing.forkserver.ensure_running()
+    yield start_child
+    for child in children:
+        child.kill()
 
 
 @pytest.fixture
 def folders(tmp_path):
-    """A checkpoint folder with a history, an output folder, and TEST's options that name them."""
+    """A checkpoint folder with a last.pt, an output folder, and TEST's options that name them."""
     checkpoints, outputs = tmp_path / "checkpoints", tmp_path / "outputs"
     save_last(checkpoints, HISTORY)
     options = ["--checkpoint-dir", checkpoints, "--output-dir", outputs]
@@ -196,24 +159,13 @@ def folders(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def open_page():
-    """Open a page; each request to elsewhere, and each error that it reports, is an error."""
-    paths = [*filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"]))]
-    if not paths and not os.environ.get("CI"):  # the checks install it
-        pytest.skip("no Chromium on this machine: the page is not tested")
-    playwright = pytest.importorskip("playwright.sync_api")
-    wrong = []
-
-    def open_it(path):
-        page = browser.new_page(has_touch=True)
-        page.on("request", lambda request: request.url != path.as_uri() and wrong.append(request))
-        page.on("console", lambda line: line.type == "error" and wrong.append(line.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.goto(path.as_uri())
-        return page
-
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=paths[0], args=ARGUMENTS)
-        yield open_it
-        browser.close()
-    assert not wrong
+def drawn(tmp_path_factory):
+    """What TEST made and printed of a run of which all is known: SHOWN and HISTORY."""
+    folder = tmp_path_factory.mktemp("run")
+    for epoch in [9, 10, 11]:
+        save_generator(folder, epoch, image=2 * SHOWN[f"epoch {epoch}"] - 1)
+    save_last(folder, HISTORY)
+    options = ["--checkpoint-dir", folder, "--output-dir", folder / "made", "--rows", "9-11", "10"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        MNIST_MLP_GAN_TEST.main([*map(str, options)])
+    return SimpleNamespace(outputs=folder / "made", printed=printed.getvalue())

@@ -3,7 +3,10 @@
 import contextlib
 import gzip
 import importlib
+import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +52,10 @@ def write_archive(folder, images, height=28):
 # ---- Running a script ----
 
 
-def call_main(capsys, script, *options, fails=False):
-    """Call a script's main; return what it printed, or if it is to fail, its error.
+def call_main(capsys, script, *options, fails=None):
+    """Call a script's main, as if from a pipe: seconds of imports faster than a process.
 
-    This is seconds of imports faster than a process. Nothing else goes to stderr.
+    Returns what it printed. If it is to fail: its error, one line that names all in ``fails``.
     """
     main = importlib.import_module(script.stem).main
     device = ["--device", "cpu"] if script == TRAIN else []
@@ -61,11 +64,31 @@ def call_main(capsys, script, *options, fails=False):
     try:
         main([*device, *map(str, options)])
     except SystemExit as exited:
-        error = exited.code if isinstance(exited.code, str) else capsys.readouterr().err
+        error = exited.code
+        if isinstance(error, int):  # argparse's, which prints the usage, too
+            error = capsys.readouterr().err.splitlines()[-1]
     printed = capsys.readouterr()
-    assert (error is not None) == fails, error
     assert not printed.err
-    return error if fails else printed.out
+    if fails is None:
+        assert error is None
+        return printed.out
+    assert error is not None
+    assert "\n" not in error
+    assert all(str(name) in error for name in fails), error
+    return error
+
+
+def run_program(text, folder, **variables):
+    """Run a Python program in ``folder``; return what it printed."""
+    variables = os.environ | {"PYTHONPATH": str(ROOT)} | variables
+    how = {"capture_output": True, "text": True, "check": True}
+    command = [sys.executable, "-B", "-c", text]
+    return subprocess.run(command, cwd=folder, env=variables, **how).stdout
+
+
+def interrupt(*_):
+    """What Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
@@ -110,8 +133,14 @@ def save_last(folder, history):
 
 def contents(folder):
     """The bytes of every file in ``folder`` by name, but for unfinished ones."""
-    files = [p for p in folder.iterdir() if p.is_file() and p.suffix != ".unfinished"]
+    files = [p for p in Path(folder).glob("*") if p.is_file() and p.suffix != ".unfinished"]
     return {path.name: path.read_bytes() for path in files}
+
+
+def results(folder):
+    """What a run has made, by name; of last.pt, what it means: its bytes may differ."""
+    last = torch.load(folder / "last.pt", weights_only=True)
+    return contents(folder) | {"last.pt": repr(last)}
 
 
 # ---- Pictures ----
@@ -122,27 +151,16 @@ def picture(path, mode="L"):
     return np.array(Image.open(path).convert(mode))
 
 
-def margins(page, scale, padding=1, width=28):
-    """How many dots above the images, and at their left, are left for words.
+def shows(page, row, column, image, scale, levels=1):
+    """Whether that tile is ``image``, 1 is ink, in black on white, but for so many gray levels.
 
-    A page has images of 28 pixels by ``width``, with ``padding`` pixels around each, ``scale``
-    dots for a pixel, and what is left over goes to the top and to the left.
+    A page has images of 28x28 pixels with one pixel around each, ``scale`` dots for a pixel, and
+    what is left over, at the top and at the left, is for words.
     """
-    height, across = page.shape[0] - scale * padding, page.shape[1] - scale * padding
-    return height % (scale * (28 + padding)), across % (scale * (width + padding))
-
-
-def tile(page, row, column, scale, padding=1, width=28):
-    """The image in that place of a page, with ``scale`` dots for a pixel; see ``margins``."""
-    top, left = margins(page, scale, padding, width)
-    top += scale * (row * (28 + padding) + padding)
-    left += scale * (column * (width + padding) + padding)
-    return page[top : top + scale * 28, left : left + scale * width]
-
-
-def enlarged(image, scale):
-    """An image of 784 values as an array of ``scale`` dots for a pixel, across and down."""
-    return np.kron(np.asarray(image).reshape(28, 28), np.ones((scale, scale)))
+    top, left = ((size - scale) % (29 * scale) + scale for size in page.shape)
+    page = page[top + 29 * scale * row :, left + 29 * scale * column :]
+    dots = np.kron(np.asarray(image).reshape(28, 28), np.ones((scale, scale)))
+    return np.abs(page[: 28 * scale, : 28 * scale] - 255 * (1 - dots)).max() <= levels
 
 
 def words_alone(page, size, words):
@@ -152,12 +170,6 @@ def words_alone(page, size, words):
     for center, text in words.items():
         ImageDraw.Draw(blank).text(center, text, 0, font, anchor="mm", align="center")
     return np.array(blank)
-
-
-def shows(page, row, column, image, scale, levels=1):
-    """Whether that tile is ``image``, 1 is ink, in black on white, but for so many gray levels."""
-    difference = tile(page, row, column, scale) - 255 * (1 - enlarged(image, scale))
-    return np.abs(difference).max() <= levels
 
 
 def frames_in(path):
