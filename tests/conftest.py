@@ -81,7 +81,7 @@ def start(tmp_path, monkeypatch, capsys):
     """Start a script, its last lines included, from some folder; return what it printed."""
 
     def start_script(script, *options, where="somewhere"):
-        (tmp_path / where).mkdir(exist_ok=True)
+        (tmp_path / where).mkdir(parents=True, exist_ok=True)
         monkeypatch.chdir(tmp_path / where)
         monkeypatch.syspath_prepend(Path(script).parent)  # a copy imports the NETWORK beside it
         monkeypatch.delitem(sys.modules, "MNIST_MLP_GAN_NETWORK")
@@ -99,7 +99,7 @@ def paste(start):
 
     def paste_command(printed):
         command = printed[printed.rindex(shlex.quote(sys.executable)) :]
-        return start(*shlex.split(command)[1:], where="elsewhere")
+        return start(*shlex.split(command)[1:], where="else/where")
 
     return paste_command
 

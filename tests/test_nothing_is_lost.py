@@ -1,5 +1,6 @@
 """No training is lost: resume, overwrite, kills, Ctrl-C, a full disk, mistakes, divergence."""
 
+import itertools
 import math
 import os
 import random
@@ -92,7 +93,7 @@ def test_run_without_a_trained_epoch_blocks_nothing(train, tmp_path, monkeypatch
 def test_overwrite_removes_a_runs_files_and_nothing_else(train, tmp_path):
     run, fresh = tmp_path / "run", tmp_path / "fresh"
     train(run, "--epochs", 3, "--hidden-size", 8)
-    foreign = ["notes.txt", "G_best.pth", "G_1-2.pth", "G_01.pth", "G_٣.pth", "D_1.pth"]
+    foreign = ["notes.txt", "G_best.pth", "G_1-2.pth", "G_07.pth", "G_٣٣.pth", "D_1.pth"]
     for name in [*foreign, "G_99.pth"]:
         (run / name).write_bytes(b"mine")
     train(run, "--overwrite")
@@ -186,8 +187,9 @@ def test_learners_mistake_shows_its_line_and_costs_nothing(
 
 def test_divergence_is_one_line_and_costs_no_epoch_before_it(train, tmp_path, monkeypatch):
     train(tmp_path, "--epochs", 1)
-    for wrong in [math.nan, math.inf]:
-        monkeypatch.setattr(ours, "criterion", lambda score, _, wrong=wrong: score.sum() * wrong)
+    for wrong in [math.nan, 0, 0], [0, 0, math.inf]:  # both parts of d_loss, and g_loss
+        loss = itertools.cycle(map(torch.tensor, wrong)).__next__
+        monkeypatch.setattr(ours, "criterion", lambda score, _, loss=loss: score.sum() * 0 + loss())
         train(tmp_path, "--resume", "--epochs", 3, fails=["epoch 2"])
 
 

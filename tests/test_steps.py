@@ -80,6 +80,7 @@ def test_steps_stay_on_the_networks_device():
     """As on a GPU: a tensor that is made on the CPU cannot meet one on "meta"."""
     D, G = Discriminator().to("meta"), Generator().to("meta")
     d_optimizer, g_optimizer = (torch.optim.SGD(net.parameters(), lr=0.1) for net in (D, G))
+    numbers_left = torch.get_rng_state()
     batches = [*ours.shuffled_batches(torch.zeros(250, 784, device="meta"), 100)]
     for real_images in batches:
         results = ours.train_discriminator(D, G, d_optimizer, real_images)
@@ -88,6 +89,7 @@ def test_steps_stay_on_the_networks_device():
         g_optimizer.zero_grad()
         for result in [*results, g_loss]:
             assert (result.device.type, result.requires_grad) == ("meta", False)
+    assert torch.equal(torch.get_rng_state(), numbers_left)  # none was drawn on the CPU
     with pytest.raises(NotImplementedError, match="meta"):  # its means have no values to return
         ours.train_epoch(D, G, d_optimizer, g_optimizer, batches)
 
