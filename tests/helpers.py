@@ -1,4 +1,4 @@
-"""What several test files share: how to run a script, and how to look at what it leaves."""
+"""What the tests are made with: ways to run a script, and to look at what it leaves."""
 
 import contextlib
 import gzip
@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,30 @@ def run_program(text, folder, **variables):
     return subprocess.run(command, cwd=folder, env=variables, **how).stdout
 
 
+def open_terminal():
+    """Open a terminal of 80 columns, for a program; return it, and what waits for all it shows."""
+    import fcntl  # Windows has none of these
+    import pty
+    import termios
+
+    outside, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    shown = bytearray()
+
+    def read():
+        with contextlib.suppress(OSError):  # the end, on Linux
+            while text := os.read(outside, 4096):
+                shown.extend(text)
+
+    def wait():
+        reader.join(timeout=60)
+        return shown.decode()
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    return terminal, wait
+
+
 def interrupt(*_):
     """What Ctrl-C does."""
     raise KeyboardInterrupt
@@ -141,6 +166,62 @@ def results(folder):
     """What a run has made, by name; of last.pt, what it means: its bytes may differ."""
     last = torch.load(folder / "last.pt", weights_only=True)
     return contents(folder) | {"last.pt": repr(last)}
+
+
+# ---- Bad files ----
+
+
+class Trap:
+    """What makes a file when it is loaded as code."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+BAD_FILES = {
+    "empty": lambda path: path.touch(),
+    "cut": lambda path: (torch.save(Generator().state_dict(), path), os.truncate(path, 10_000)),
+    "a model": lambda path: torch.save(Generator(), path),
+    "a folder": lambda path: path.mkdir(),
+    "a list": lambda path: torch.save([1], path),
+    "another network's": lambda path: torch.save(Discriminator().state_dict(), path),
+    "another version's": lambda path: torch.save({"options": {"epochs": 2}, "history": []}, path),
+}
+
+
+# ---- The lesson ----
+
+criterion = torch.nn.BCELoss()
+
+
+def lesson_epoch(D, G, d_optimizer, g_optimizer, batches):
+    """The textbook loop, with none of our economies; returns every image's losses and scores."""
+    means = [[], [], [], []]
+    for real_images in batches:
+        batch_size = len(real_images)
+        real_labels, fake_labels = torch.ones(batch_size, 1), torch.zeros(batch_size, 1)
+
+        real_score = D(real_images)
+        fake_score = D(G(torch.randn(batch_size, 100)))
+        d_loss = criterion(real_score, real_labels) + criterion(fake_score, fake_labels)
+        d_optimizer.zero_grad()
+        g_optimizer.zero_grad()
+        d_loss.backward()
+        d_optimizer.step()
+
+        fake_images = G(torch.randn(batch_size, 100))  # another z than D's step
+        g_loss = criterion(D(fake_images), real_labels)
+        d_optimizer.zero_grad()
+        g_optimizer.zero_grad()
+        g_loss.backward()
+        g_optimizer.step()
+
+        for mean, value in zip(means, [d_loss, g_loss, real_score, fake_score], strict=True):
+            mean += value.detach().expand(batch_size, 1).flatten().tolist()
+    return [sum(values) / len(values) for values in means]
 
 
 # ---- Pictures ----

@@ -1,15 +1,15 @@
 """Wrong options, devices, folders, data and files: one line that names them, nothing touched."""
 
 import gzip
-import os
-from pathlib import Path
 
 import pytest
 import torch
 from helpers import (
+    BAD_FILES,
     ROOT,
     TEST,
     TRAIN,
+    Trap,
     first_images,
     save_generator,
     save_last,
@@ -18,7 +18,6 @@ from helpers import (
 
 import MNIST_MLP_GAN_TEST
 import MNIST_MLP_GAN_TRAIN
-from MNIST_MLP_GAN_NETWORK import Discriminator, Generator
 from MNIST_MLP_GAN_TRAIN import ARCHIVE
 
 
@@ -106,16 +105,6 @@ def test_nothing_is_written_where_the_images_are(train, tmp_path):
     assert before == [(path, path.stat().st_mtime_ns) for path in [data, *data.iterdir()]]
 
 
-class Trap:
-    """What makes a file when it is loaded as code."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
 def test_code_in_a_checkpoint_is_refused_and_not_run(train, call, tmp_path):
     made = tmp_path / "made"
     for name in ["G_1.pth", "last.pt"]:
@@ -129,17 +118,6 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(train, call, tmp_path):
     assert not made.exists()
     torch.load(path, weights_only=False)  # the trap works
     assert made.exists()
-
-
-BAD_FILES = {
-    "empty": lambda path: path.touch(),
-    "cut": lambda path: (torch.save(Generator().state_dict(), path), os.truncate(path, 10_000)),
-    "a model": lambda path: torch.save(Generator(), path),
-    "a folder": lambda path: path.mkdir(),
-    "a list": lambda path: torch.save([1], path),
-    "another network's": lambda path: torch.save(Discriminator().state_dict(), path),
-    "another version's": lambda path: torch.save({"options": {"epochs": 2}, "history": []}, path),
-}
 
 
 def test_bad_files_are_named_and_left_alone(call, train, tmp_path):

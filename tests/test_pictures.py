@@ -146,15 +146,14 @@ def test_walk_is_an_arc_of_equal_steps():
 
 
 def test_curves_are_the_historys_columns_and_the_equilibrium_is_dotted():
-    figure, ln_2 = pictures.draw_curves(HISTORY), math.log(2)
-    solid_blue, solid_orange = ("-", "tab:blue"), ("-", "tab:orange")
+    figure = pictures.draw_curves(HISTORY)
     expected = [
-        ("d_loss", [1.2, 1.3], solid_blue),
-        ("g_loss", [0.8, 0.7], solid_orange),
-        ("d_loss at equilibrium: 2 ln 2", [2 * ln_2] * 2, (":", "tab:blue")),
-        ("g_loss at equilibrium: ln 2", [ln_2] * 2, (":", "tab:orange")),
-        ("D(x)", [0.6, 0.5], solid_blue),
-        ("D(G(z))", [0.4, 0.5], solid_orange),
+        ("d_loss", [1.2, 1.3], ("-", "tab:blue")),
+        ("g_loss", [0.8, 0.7], ("-", "tab:orange")),
+        ("d_loss at equilibrium: 2 ln 2", [2 * math.log(2)] * 2, (":", "tab:blue")),
+        ("g_loss at equilibrium: ln 2", [math.log(2)] * 2, (":", "tab:orange")),
+        ("D(x)", [0.6, 0.5], ("-", "tab:blue")),
+        ("D(G(z))", [0.4, 0.5], ("-", "tab:orange")),
         ("both at equilibrium: 0.5", [0.5] * 2, (":", "gray")),
     ]
     lines = [line for axes in figure.axes for line in axes.lines]
@@ -163,11 +162,10 @@ def test_curves_are_the_historys_columns_and_the_equilibrium_is_dotted():
         assert line.get_ydata() == pytest.approx(heights)
         assert line.get_xdata() == pytest.approx([0, 1] if ":" in look else [9, 10])
         assert handle.get_label() == label
-        for shown in [line, handle]:
-            assert (shown.get_linestyle(), shown.get_color()) == look
+        assert all((shown.get_linestyle(), shown.get_color()) == look for shown in [line, handle])
     losses, scores = figure.axes
-    assert [len(axes.lines) for axes in (losses, scores)] == [4, 3]
-    assert [axes.get_ylabel() for axes in (losses, scores)] == ["loss", "D's mean score"]
+    assert (len(losses.lines), len(scores.lines)) == (4, 3)
+    assert (losses.get_ylabel(), scores.get_ylabel()) == ("loss", "D's mean score")
     assert (losses.get_ylim()[0], scores.get_ylim()) == (0, (0, 1))
     one_epoch = pictures.draw_curves(HISTORY[:1]).axes[0].lines[0]
     assert one_epoch.get_marker() == "o"  # a line through one point would not be seen

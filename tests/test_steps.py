@@ -4,13 +4,10 @@ import copy
 
 import pytest
 import torch
-from helpers import first_images
-from torch import nn
+from helpers import first_images, lesson_epoch
 
 import MNIST_MLP_GAN_TRAIN as ours
 from MNIST_MLP_GAN_NETWORK import Discriminator, Generator
-
-criterion = nn.BCELoss()
 
 
 def test_batches_hold_every_image_once_in_a_new_order_each_time():
@@ -26,33 +23,6 @@ def test_batches_hold_every_image_once_in_a_new_order_each_time():
         assert orders[-1].unique().tolist() == [*range(250)]
     assert not torch.equal(*orders)
     assert all((order.diff() != 1).any() for order in orders)
-
-
-def lesson_epoch(D, G, d_optimizer, g_optimizer, batches):
-    """The textbook loop, with none of our economies; returns every image's losses and scores."""
-    means = [[], [], [], []]
-    for real_images in batches:
-        batch_size = len(real_images)
-        real_labels, fake_labels = torch.ones(batch_size, 1), torch.zeros(batch_size, 1)
-
-        real_score = D(real_images)
-        fake_score = D(G(torch.randn(batch_size, 100)))
-        d_loss = criterion(real_score, real_labels) + criterion(fake_score, fake_labels)
-        d_optimizer.zero_grad()
-        g_optimizer.zero_grad()
-        d_loss.backward()
-        d_optimizer.step()
-
-        fake_images = G(torch.randn(batch_size, 100))  # another z than D's step
-        g_loss = criterion(D(fake_images), real_labels)
-        d_optimizer.zero_grad()
-        g_optimizer.zero_grad()
-        g_loss.backward()
-        g_optimizer.step()
-
-        for mean, value in zip(means, [d_loss, g_loss, real_score, fake_score], strict=True):
-            mean += value.detach().expand(batch_size, 1).flatten().tolist()
-    return [sum(values) / len(values) for values in means]
 
 
 def test_steps_equal_the_lessons_plain_loop():

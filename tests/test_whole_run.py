@@ -2,7 +2,6 @@
 
 import os
 import signal
-import struct
 import subprocess
 import sys
 
@@ -16,6 +15,7 @@ from helpers import (
     contents,
     first_bytes,
     first_images,
+    open_terminal,
     run_program,
     write_archive,
 )
@@ -73,28 +73,23 @@ def test_every_epoch_has_its_line_and_its_checkpoint(train, tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
 def test_bar_on_a_terminal_lines_through_a_pipe_in_time_and_ctrl_c(small_mnist, tmp_path):
     """Ctrl-C ends the run with one line, wherever it was started."""
-    import fcntl
-    import pty
-    import termios
-
     options = ["--epochs", 2000, "--data-dir", small_mnist, "--checkpoint-dir", tmp_path]
     command = [sys.executable, TRAIN, *map(str, options), "--device", "cpu"]
-    terminal, inside = pty.openpty()
-    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
-    how = {"stdout": subprocess.PIPE, "stderr": inside, "cwd": "/"}
+    terminal, wait = open_terminal()
+    how = {"stdout": subprocess.PIPE, "stderr": terminal, "cwd": "/"}
     how["env"] = os.environ | {"PYTHONUNBUFFERED": "", "OMP_NUM_THREADS": "1"}
     # A test run in the background is told to ignore Ctrl-C; the child is not to inherit that.
     how["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(command, **how) as process:
         try:
-            os.close(inside)
+            os.close(terminal)
             while not (line := process.stdout.readline()).startswith(b"epoch 2/"):
                 assert line
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=60)
         finally:
             process.kill()
-    bars, _, end = os.read(terminal, 1_000_000).decode().rpartition("epoch/s]")
+    bars, _, end = wait().rpartition("epoch/s]")
     epochs = len(torch.load(tmp_path / "last.pt", weights_only=True)["history"])
     assert (process.returncode, epochs < 50) == (1, True)  # of 2,000: the lines came in time
     assert "| 1/2000 [" in bars
