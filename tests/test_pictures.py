@@ -128,6 +128,7 @@ def test_each_place_keeps_its_z_in_all_pictures(train, call, tmp_path):
             assert shows(page, 0, i, images[i], scale=5)
             for column, image in [(0, images[i]), (4, middles[i]), (8, images[i + 5])]:
                 assert shows(steps, i, column, image, scale=3)
+    assert not torch.equal(sample_z(G, 25, 0), sample_z(G, 25, 1))
     # And in the picture that TRAIN saves
     page = picture(tmp_path / "samples.png")
     assert page.shape == (4 * (5 * 29 + 1), 4 * (5 * 29 + 1))
