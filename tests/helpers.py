@@ -68,6 +68,8 @@ def call_main(capsys, script, *options, fails=None):
         error = exited.code
         if isinstance(error, int):  # argparse's, which prints the usage, too
             error = capsys.readouterr().err.splitlines()[-1]
+    except KeyboardInterrupt:  # which would end the tests
+        pytest.fail("Ctrl-C shows a traceback")
     printed = capsys.readouterr()
     assert not printed.err
     if fails is None:
