@@ -1,4 +1,4 @@
-"""The fixtures: real MNIST images, few enough to train on in a moment, and the scripts' mains."""
+"""The fixtures: real MNIST images, few enough to train on in a moment, and ways to run scripts."""
 
 import contextlib
 import functools
@@ -6,12 +6,12 @@ import io
 import multiprocessing.forkserver
 import runpy
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import score
 import torch
 from helpers import (
     HISTORY,
@@ -19,6 +19,7 @@ from helpers import (
     SHOWN,
     TRAIN,
     call_main,
+    contents,
     first_images,
     save_generator,
     save_last,
@@ -50,77 +51,29 @@ def small_mnist(tmp_path_factory):
     return data_dir
 
 
-@pytest.fixture(scope="session")
-def server():
-    """Where processes start in a few milliseconds each: as forks of one that has all imports."""
-    if sys.platform == "win32":
-        pytest.skip("Windows cannot fork")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["MNIST_MLP_GAN_TRAIN"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("PYTHONPATH", str(ROOT))
-        multiprocessing.forkserver.ensure_running()
-    return context
-
-
-@pytest.fixture
-def start_train(server):
-    """Start trainings in processes of their own, which the test's end ends."""
-    children = []
-
-    def start_child(*options):
-        arguments = [*map(str, options), "--device", "cpu"]
-        child = server.Process(target=MNIST_MLP_GAN_TRAIN.main, args=(arguments,), daemon=True)
-        child.start()
-        children.append(child)
-        return child
-
-    yield start_child
-    for child in children:
-        child.kill()
-
-
 @pytest.fixture
 def call(capsys):
-    """Call a script's main with options; return what it printed, or if it is to fail, its error."""
+    """Call a script's main: see ``call_main``."""
     return functools.partial(call_main, capsys)
 
 
-def made_by(main, folder, *options):
-    """Call a main that draws; return its --output-dir and what it printed."""
-    folders = ["--checkpoint-dir", folder, "--output-dir", folder / "made"]
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        main([*map(str, folders), *options])
-    return SimpleNamespace(outputs=folder / "made", printed=printed.getvalue())
+@pytest.fixture
+def train(small_mnist, call):
+    """Call TRAIN on the small MNIST, for two epochs by default; see ``call_main``.
 
-
-@pytest.fixture(scope="session")
-def drawn(tmp_path_factory):
-    """What TEST made and printed of a run of which all is known: SHOWN and HISTORY."""
-    folder = tmp_path_factory.mktemp("run")
-    for epoch in [9, 10, 11]:
-        save_generator(folder, epoch, image=2 * SHOWN[f"epoch {epoch}"] - 1)
-    save_last(folder, HISTORY)
-    return made_by(MNIST_MLP_GAN_TEST.main, folder, "--rows", "9-11", "10")
-
-
-@pytest.fixture(scope="session")
-def scored(small_mnist, tmp_path_factory):
-    """What tests/score.py made and printed of a run, by the small MNIST.
-
-    G_0.pth and G_1.pth are untrained; G_2.pth draws the first training image, a 5, only.
+    What is refused is to leave the folder as it was, unless ``starts``: it fails later.
     """
-    folder = tmp_path_factory.mktemp("run")
-    for epoch in range(2):
-        save_generator(folder, epoch)
-    image = first_images(1)[0] / 255
-    save_generator(folder, 2, image=image.round() * 2 - 1, hidden_size=2)
-    (folder / "data").symlink_to(small_mnist, target_is_directory=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score, "SAMPLES", 1000)  # a tenth of the wait
-        patch.setattr(score, "ROOT", folder)
-        return made_by(score.main, folder)
+
+    def call_train(checkpoint_dir, *options, fails=None, starts=False):
+        before = contents(checkpoint_dir)
+        epochs = [] if "--resume" in options else ["--epochs", 2]
+        folders = ["--data-dir", small_mnist, "--checkpoint-dir", checkpoint_dir]
+        text = call(TRAIN, *epochs, *folders, *options, fails=fails)
+        if fails is not None and not starts:
+            assert contents(checkpoint_dir) == before
+        return text
+
+    return call_train
 
 
 @pytest.fixture
@@ -128,7 +81,7 @@ def start(tmp_path, monkeypatch, capsys):
     """Start a script, its last lines included, from some folder; return what it printed."""
 
     def start_script(script, *options, where="somewhere"):
-        (tmp_path / where).mkdir(exist_ok=True)
+        (tmp_path / where).mkdir(parents=True, exist_ok=True)
         monkeypatch.chdir(tmp_path / where)
         monkeypatch.syspath_prepend(Path(script).parent)  # a copy imports the NETWORK beside it
         monkeypatch.delitem(sys.modules, "MNIST_MLP_GAN_NETWORK")
@@ -146,7 +99,7 @@ def paste(start):
 
     def paste_command(printed):
         command = printed[printed.rindex(shlex.quote(sys.executable)) :]
-        return start(*shlex.split(command)[1:], where="elsewhere")
+        return start(*shlex.split(command)[1:], where="else/where")
 
     return paste_command
 
@@ -170,21 +123,49 @@ def edited(tmp_path):
 
 
 @pytest.fixture
-def train(small_mnist, call):
-    """Call the training script on the small MNIST; a new run has two epochs, if not told else."""
+def start_train():
+    """Start trainings in processes of their own, which the test's end ends.
 
-    def call_train(checkpoint_dir, *options, **kwargs):
-        epochs = [] if "--resume" in options else ["--epochs", 2]
-        folders = ["--data-dir", small_mnist, "--checkpoint-dir", checkpoint_dir]
-        return call(TRAIN, *epochs, *folders, *options, **kwargs)
+    They start in a few milliseconds each: as forks of a process that has imported everything.
+    """
+    if sys.platform == "win32":
+        pytest.skip("Windows cannot fork")
+    children, context = [], multiprocessing.get_context("forkserver")
 
-    return call_train
+    def start_child(*options):
+        arguments = [*map(str, options), "--device", "cpu"]
+        child = context.Process(target=MNIST_MLP_GAN_TRAIN.main, args=(arguments,), daemon=True)
+        child.start()
+        children.append(child)
+        return child
+
+    context.set_forkserver_preload(["MNIST_MLP_GAN_TRAIN"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("PYTHONPATH", str(ROOT))
+        multiprocessing.forkserver.ensure_running()
+    yield start_child
+    for child in children:
+        child.kill()
 
 
 @pytest.fixture
 def folders(tmp_path):
-    """A checkpoint folder with a history, an output folder, and TEST's options that name them."""
+    """A checkpoint folder with a last.pt, an output folder, and TEST's options that name them."""
     checkpoints, outputs = tmp_path / "checkpoints", tmp_path / "outputs"
     save_last(checkpoints, HISTORY)
     options = ["--checkpoint-dir", checkpoints, "--output-dir", outputs]
     return SimpleNamespace(checkpoints=checkpoints, outputs=outputs, options=options)
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """What TEST made and printed of a run of which all is known: SHOWN and HISTORY."""
+    folder = tmp_path_factory.mktemp("run")
+    for epoch in [9, 10, 11]:
+        save_generator(folder, epoch, image=2 * SHOWN[f"epoch {epoch}"] - 1)
+    save_last(folder, HISTORY)
+    options = ["--checkpoint-dir", folder, "--output-dir", folder / "made", "--rows", "9-11", "10"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        MNIST_MLP_GAN_TEST.main([*map(str, options)])
+    return SimpleNamespace(outputs=folder / "made", printed=printed.getvalue())

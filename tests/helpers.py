@@ -1,9 +1,13 @@
-"""What several test files share: how to run a script, and how to look at what it leaves."""
+"""What the tests are made with: ways to run a script, and to look at what it leaves."""
 
 import contextlib
 import gzip
 import importlib
+import os
 import struct
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +53,10 @@ def write_archive(folder, images, height=28):
 # ---- Running a script ----
 
 
-def call_main(capsys, script, *options, fails=False):
-    """Call a script's main; return what it printed, or if it is to fail, its error.
+def call_main(capsys, script, *options, fails=None):
+    """Call a script's main, as if from a pipe: seconds of imports faster than a process.
 
-    This is seconds of imports faster than a process. Nothing else goes to stderr.
+    Returns what it printed. If it is to fail: its error, one line that names all in ``fails``.
     """
     main = importlib.import_module(script.stem).main
     device = ["--device", "cpu"] if script == TRAIN else []
@@ -61,11 +65,57 @@ def call_main(capsys, script, *options, fails=False):
     try:
         main([*device, *map(str, options)])
     except SystemExit as exited:
-        error = exited.code if isinstance(exited.code, str) else capsys.readouterr().err
+        error = exited.code
+        if isinstance(error, int):  # argparse's, which prints the usage, too
+            error = capsys.readouterr().err.splitlines()[-1]
+    except KeyboardInterrupt:  # which would end the tests
+        pytest.fail("Ctrl-C shows a traceback")
     printed = capsys.readouterr()
-    assert (error is not None) == fails, error
     assert not printed.err
-    return error if fails else printed.out
+    if fails is None:
+        assert error is None
+        return printed.out
+    assert error is not None
+    assert "\n" not in error
+    assert all(str(name) in error for name in fails), error
+    return error
+
+
+def run_program(text, folder, **variables):
+    """Run a Python program in ``folder``; return what it printed."""
+    variables = os.environ | {"PYTHONPATH": str(ROOT)} | variables
+    how = {"capture_output": True, "text": True, "check": True}
+    command = [sys.executable, "-B", "-c", text]
+    return subprocess.run(command, cwd=folder, env=variables, **how).stdout
+
+
+def open_terminal():
+    """Open a terminal of 80 columns, for a program; return it, and what waits for all it shows."""
+    import fcntl  # Windows has none of these
+    import pty
+    import termios
+
+    outside, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    shown = bytearray()
+
+    def read():
+        with contextlib.suppress(OSError):  # the end, on Linux
+            while text := os.read(outside, 4096):
+                shown.extend(text)
+
+    def wait():
+        reader.join(timeout=60)
+        return shown.decode()
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    return terminal, wait
+
+
+def interrupt(*_):
+    """What Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
@@ -110,8 +160,70 @@ def save_last(folder, history):
 
 def contents(folder):
     """The bytes of every file in ``folder`` by name, but for unfinished ones."""
-    files = [p for p in folder.iterdir() if p.is_file() and p.suffix != ".unfinished"]
+    files = [p for p in Path(folder).glob("*") if p.is_file() and p.suffix != ".unfinished"]
     return {path.name: path.read_bytes() for path in files}
+
+
+def results(folder):
+    """What a run has made, by name; of last.pt, what it means: its bytes may differ."""
+    last = torch.load(folder / "last.pt", weights_only=True)
+    return contents(folder) | {"last.pt": repr(last)}
+
+
+# ---- Bad files ----
+
+
+class Trap:
+    """What makes a file when it is loaded as code."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+BAD_FILES = {
+    "empty": lambda path: path.touch(),
+    "cut": lambda path: (torch.save(Generator().state_dict(), path), os.truncate(path, 10_000)),
+    "a model": lambda path: torch.save(Generator(), path),
+    "a folder": lambda path: path.mkdir(),
+    "a list": lambda path: torch.save([1], path),
+    "another network's": lambda path: torch.save(Discriminator().state_dict(), path),
+    "another version's": lambda path: torch.save({"options": {"epochs": 2}, "history": []}, path),
+}
+
+
+# ---- The lesson ----
+
+criterion = torch.nn.BCELoss()
+
+
+def lesson_epoch(D, G, d_optimizer, g_optimizer, batches):
+    """The textbook loop, with none of our economies; returns every image's losses and scores."""
+    means = [[], [], [], []]
+    for real_images in batches:
+        batch_size = len(real_images)
+        real_labels, fake_labels = torch.ones(batch_size, 1), torch.zeros(batch_size, 1)
+
+        real_score = D(real_images)
+        fake_score = D(G(torch.randn(batch_size, 100)))
+        d_loss = criterion(real_score, real_labels) + criterion(fake_score, fake_labels)
+        d_optimizer.zero_grad()
+        g_optimizer.zero_grad()
+        d_loss.backward()
+        d_optimizer.step()
+
+        fake_images = G(torch.randn(batch_size, 100))  # another z than D's step
+        g_loss = criterion(D(fake_images), real_labels)
+        d_optimizer.zero_grad()
+        g_optimizer.zero_grad()
+        g_loss.backward()
+        g_optimizer.step()
+
+        for mean, value in zip(means, [d_loss, g_loss, real_score, fake_score], strict=True):
+            mean += value.detach().expand(batch_size, 1).flatten().tolist()
+    return [sum(values) / len(values) for values in means]
 
 
 # ---- Pictures ----
@@ -122,27 +234,16 @@ def picture(path, mode="L"):
     return np.array(Image.open(path).convert(mode))
 
 
-def margins(page, scale, padding=1, width=28):
-    """How many dots above the images, and at their left, are left for words.
+def shows(page, row, column, image, scale, levels=1):
+    """Whether that tile is ``image``, 1 is ink, in black on white, but for so many gray levels.
 
-    A page has images of 28 pixels by ``width``, with ``padding`` pixels around each, ``scale``
-    dots for a pixel, and what is left over goes to the top and to the left.
+    A page has images of 28x28 pixels with one pixel around each, ``scale`` dots for a pixel, and
+    what is left over, at the top and at the left, is for words.
     """
-    height, across = page.shape[0] - scale * padding, page.shape[1] - scale * padding
-    return height % (scale * (28 + padding)), across % (scale * (width + padding))
-
-
-def tile(page, row, column, scale, padding=1, width=28):
-    """The image in that place of a page, with ``scale`` dots for a pixel; see ``margins``."""
-    top, left = margins(page, scale, padding, width)
-    top += scale * (row * (28 + padding) + padding)
-    left += scale * (column * (width + padding) + padding)
-    return page[top : top + scale * 28, left : left + scale * width]
-
-
-def enlarged(image, scale):
-    """An image of 784 values as an array of ``scale`` dots for a pixel, across and down."""
-    return np.kron(np.asarray(image).reshape(28, 28), np.ones((scale, scale)))
+    top, left = ((size - scale) % (29 * scale) + scale for size in page.shape)
+    page = page[top + 29 * scale * row :, left + 29 * scale * column :]
+    dots = np.kron(np.asarray(image).reshape(28, 28), np.ones((scale, scale)))
+    return np.abs(page[: 28 * scale, : 28 * scale] - 255 * (1 - dots)).max() <= levels
 
 
 def words_alone(page, size, words):
@@ -152,12 +253,6 @@ def words_alone(page, size, words):
     for center, text in words.items():
         ImageDraw.Draw(blank).text(center, text, 0, font, anchor="mm", align="center")
     return np.array(blank)
-
-
-def shows(page, row, column, image, scale, levels=1):
-    """Whether that tile is ``image``, 1 is ink, in black on white, but for so many gray levels."""
-    difference = tile(page, row, column, scale) - 255 * (1 - enlarged(image, scale))
-    return np.abs(difference).max() <= levels
 
 
 def frames_in(path):

@@ -4,13 +4,10 @@ import copy
 
 import pytest
 import torch
-from helpers import first_images
-from torch import nn
+from helpers import first_images, lesson_epoch
 
 import MNIST_MLP_GAN_TRAIN as ours
 from MNIST_MLP_GAN_NETWORK import Discriminator, Generator
-
-criterion = nn.BCELoss()
 
 
 def test_batches_hold_every_image_once_in_a_new_order_each_time():
@@ -26,33 +23,6 @@ def test_batches_hold_every_image_once_in_a_new_order_each_time():
         assert orders[-1].unique().tolist() == [*range(250)]
     assert not torch.equal(*orders)
     assert all((order.diff() != 1).any() for order in orders)
-
-
-def lesson_epoch(D, G, d_optimizer, g_optimizer, batches):
-    """The textbook loop, with none of our economies; returns every image's losses and scores."""
-    means = [[], [], [], []]
-    for real_images in batches:
-        batch_size = len(real_images)
-        real_labels, fake_labels = torch.ones(batch_size, 1), torch.zeros(batch_size, 1)
-
-        real_score = D(real_images)
-        fake_score = D(G(torch.randn(batch_size, 100)))
-        d_loss = criterion(real_score, real_labels) + criterion(fake_score, fake_labels)
-        d_optimizer.zero_grad()
-        g_optimizer.zero_grad()
-        d_loss.backward()
-        d_optimizer.step()
-
-        fake_images = G(torch.randn(batch_size, 100))  # another z than D's step
-        g_loss = criterion(D(fake_images), real_labels)
-        d_optimizer.zero_grad()
-        g_optimizer.zero_grad()
-        g_loss.backward()
-        g_optimizer.step()
-
-        for mean, value in zip(means, [d_loss, g_loss, real_score, fake_score], strict=True):
-            mean += value.detach().expand(batch_size, 1).flatten().tolist()
-    return [sum(values) / len(values) for values in means]
 
 
 def test_steps_equal_the_lessons_plain_loop():
@@ -80,6 +50,7 @@ def test_steps_stay_on_the_networks_device():
     """As on a GPU: a tensor that is made on the CPU cannot meet one on "meta"."""
     D, G = Discriminator().to("meta"), Generator().to("meta")
     d_optimizer, g_optimizer = (torch.optim.SGD(net.parameters(), lr=0.1) for net in (D, G))
+    numbers_left = torch.get_rng_state()
     batches = [*ours.shuffled_batches(torch.zeros(250, 784, device="meta"), 100)]
     for real_images in batches:
         results = ours.train_discriminator(D, G, d_optimizer, real_images)
@@ -88,6 +59,7 @@ def test_steps_stay_on_the_networks_device():
         g_optimizer.zero_grad()
         for result in [*results, g_loss]:
             assert (result.device.type, result.requires_grad) == ("meta", False)
+    assert torch.equal(torch.get_rng_state(), numbers_left)  # none was drawn on the CPU
     with pytest.raises(NotImplementedError, match="meta"):  # its means have no values to return
         ours.train_epoch(D, G, d_optimizer, g_optimizer, batches)
 

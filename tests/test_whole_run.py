@@ -1,7 +1,6 @@
 """The scripts as a user meets them: imported, from anywhere, on a GPU, on the shipped images."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -11,25 +10,18 @@ import pytest
 import torch
 from helpers import (
     ARCHIVES,
-    ROOT,
     TEST,
     TRAIN,
     contents,
     first_bytes,
     first_images,
+    open_terminal,
+    run_program,
     write_archive,
 )
 
 from MNIST_MLP_GAN_TEST import generate, load_generator
 from MNIST_MLP_GAN_TRAIN import ARCHIVE, load_images
-
-
-def python(program, folder, **environment):
-    """Run a program in ``folder``; return what it printed."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
-    command = [sys.executable, "-B", "-c", program]
-    how = {"capture_output": True, "text": True, "timeout": 300, "check": True}
-    return subprocess.run(command, cwd=folder, env=environment, **how).stdout
 
 
 def test_importing_does_nothing_and_no_picture_needs_a_display(tmp_path):
@@ -44,11 +36,11 @@ def test_importing_does_nothing_and_no_picture_needs_a_display(tmp_path):
         MNIST_MLP_GAN_TEST.draw_curves([[1, 1, 1, 1, 1]]).savefig("curves.png")
     """
     # A backend that cannot be loaded, as one for windows cannot where there is no display
-    assert not python(program, tmp_path, MPLBACKEND="module://no_display")
+    assert not run_program(program, tmp_path, MPLBACKEND="module://no_display")
     assert contents(tmp_path).keys() == {"curves.png"}
 
 
-def test_torchs_threads_are_told_to_spin_less_before_they_exist(tmp_path):
+def test_torchs_threads_are_told_not_to_spin_before_they_exist(tmp_path, monkeypatch):
     """Unless the user has told them something else."""
     program = """if True:
         import os, sys
@@ -60,68 +52,62 @@ def test_torchs_threads_are_told_to_spin_less_before_they_exist(tmp_path):
         sys.meta_path.insert(0, Torch)
         import MNIST_MLP_GAN_TRAIN
     """
-    os.environ.pop("GOMP_SPINCOUNT", None)
-    assert 0 < int(python(program, tmp_path)) <= 10_000
-    assert python(program, tmp_path, GOMP_SPINCOUNT="123456") == "123456\n"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    assert 0 < int(run_program(program, tmp_path)) <= 10_000
+    assert int(run_program(program, tmp_path, GOMP_SPINCOUNT="123456")) == 123456
 
 
-def test_training_prints_a_line_and_saves_its_files_after_every_epoch(train, tmp_path):
+def test_every_epoch_has_its_line_and_its_checkpoint(train, tmp_path):
     first, *lines, last = train(tmp_path, "--epochs", 2).splitlines()
     names = {"G_0.pth", "G_1.pth", "G_2.pth", "samples.png", "last.pt"}
     assert contents(tmp_path).keys() == names
     assert len({(tmp_path / f"G_{n}.pth").read_bytes() for n in range(3)}) == 3
-    assert "cpu" in first
-    assert str(tmp_path / "samples.png") in first
     history = torch.load(tmp_path / "last.pt", weights_only=True)["history"]
-    for line, (epoch, *means) in zip(lines, history, strict=True):
-        words = ["d_loss", "g_loss", "D(x)", "D(G(z))"]
-        named = " ".join(f"{word} {mean:.2f}" for word, mean in zip(words, means, strict=True))
-        assert line == f"epoch {epoch}/2 {named}"
+    form = "epoch {}/2 d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}"
+    assert lines == [form.format(*means) for means in history]
+    assert str(tmp_path / "samples.png") in first
+    assert "cpu" in first
     assert str(TEST) in last
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither SIGINT nor terminals")
-def test_bar_on_a_terminal_lines_in_time_through_a_pipe_and_ctrl_c(small_mnist, tmp_path):
-    """From any folder; Ctrl-C ends the run with one line."""
-    import pty
-
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+def test_bar_on_a_terminal_lines_through_a_pipe_in_time_and_ctrl_c(small_mnist, tmp_path):
+    """Ctrl-C ends the run with one line, wherever it was started."""
     options = ["--epochs", 2000, "--data-dir", small_mnist, "--checkpoint-dir", tmp_path]
     command = [sys.executable, TRAIN, *map(str, options), "--device", "cpu"]
-    terminal, inside = pty.openpty()
-    how = {"stdout": subprocess.PIPE, "stderr": inside, "cwd": "/"}
+    terminal, wait = open_terminal()
+    how = {"stdout": subprocess.PIPE, "stderr": terminal, "cwd": "/"}
     how["env"] = os.environ | {"PYTHONUNBUFFERED": "", "OMP_NUM_THREADS": "1"}
     # A test run in the background is told to ignore Ctrl-C; the child is not to inherit that.
     how["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(command, **how) as process:
         try:
-            os.close(inside)
+            os.close(terminal)
             while not (line := process.stdout.readline()).startswith(b"epoch 2/"):
                 assert line
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=60)
         finally:
             process.kill()
-    seen = os.read(terminal, 1_000_000).decode()
+    bars, _, end = wait().rpartition("epoch/s]")
     epochs = len(torch.load(tmp_path / "last.pt", weights_only=True)["history"])
     assert (process.returncode, epochs < 50) == (1, True)  # of 2,000: the lines came in time
-    bars, _, end = seen.rpartition("epoch/s")
-    assert re.search(r"/2000 \[", bars)
-    assert len(end.splitlines()) <= 3
-    assert "--resume" in seen.splitlines()[-1]
+    assert "| 1/2000 [" in bars
+    (line,) = end.split("\r\n")[1:-1]
+    assert "--resume" in line
 
 
 @pytest.mark.skipif(not torch.accelerator.is_available(), reason="there is no accelerator here")
-def test_accelerator_trains_resumes_and_leaves_what_the_cpu_can_draw(train, call, folders):
+def test_accelerator_trains_resumes_and_leaves_what_the_cpu_can_draw(train, call, tmp_path):
     accelerator = torch.accelerator.current_accelerator().type
-    options = [folders.checkpoints, "--device", accelerator]
-    assert accelerator in train(*options, "--overwrite", "--epochs", 1)
-    train(*options, "--resume", "--epochs", 2)
-    call(TEST, *folders.options)
-    assert load_generator(folders.checkpoints / "G_2.pth").linear1.weight.device.type == "cpu"
-    assert "MNIST_MLP_GAN.png" in contents(folders.outputs)
+    assert accelerator in train(tmp_path, "--device", accelerator, "--epochs", 1)
+    train(tmp_path, "--device", accelerator, "--resume", "--epochs", 2)
+    call(TEST, "--checkpoint-dir", tmp_path, "--output-dir", tmp_path)
+    assert load_generator(tmp_path / "G_2.pth").linear1.weight.device.type == "cpu"
+    assert "MNIST_MLP_GAN.png" in contents(tmp_path)
 
 
-def test_end_to_end_on_the_shipped_images(call, folders, tmp_path):
+def test_end_to_end_on_the_shipped_images(call, tmp_path):
     """All 60,000 are there; four epochs of the first 10,000 become digits of every kind.
 
     The KL of 1,000 samples after these 800 steps, with three seeds: 0.31 to 0.39. Where D's
@@ -132,16 +118,16 @@ def test_end_to_end_on_the_shipped_images(call, folders, tmp_path):
     images = images[:10_000]
     assert torch.equal(images, first_images(10_000))
     write_archive(tmp_path / "data", images)
+    checkpoints = ["--checkpoint-dir", tmp_path]
     quick = ["--quick", "--epochs", 4, "--batch-size", 50, "--data-dir", tmp_path / "data"]
-    call(TRAIN, *quick, *folders.options[:2], "--overwrite")
-    call(TEST, *folders.options, "--rows", 0, 4, "3-4")
-    assert {"MNIST_MLP_GAN.png", "MNIST_MLP_GAN.gif", "G_3-4.pth"} < set(contents(folders.outputs))
+    call(TRAIN, *checkpoints, *quick)
+    call(TEST, *checkpoints, "--output-dir", tmp_path / "outputs", "--rows", 0, 4, "3-4")
+    assert {"MNIST_MLP_GAN.png", "G_3-4.pth"} < contents(tmp_path / "outputs").keys()
 
-    samples = generate(load_generator(folders.checkpoints / "G_4.pth"), torch.randn(1000, 100))
-    real = images / 255
-    digits = torch.tensor([*first_bytes("train", "labels", 10_000)])
-    nearest = torch.cdist(samples, real).argmin(dim=1)
-    shares, wanted = (torch.bincount(d, minlength=10) / len(d) for d in (digits[nearest], digits))
+    samples = generate(load_generator(tmp_path / "G_4.pth"), torch.randn(1000, 100))
+    real, digits = images / 255, torch.tensor([*first_bytes("train", "labels", 10_000)])
+    found = digits[torch.cdist(samples, real).argmin(dim=1)]
+    shares, wanted = (torch.bincount(d, minlength=10) / len(d) for d in (found, digits))
     assert torch.xlogy(shares, shares / wanted).sum() < 0.9
     # White where MNIST is, and ink where it has ink
     assert np.corrcoef(samples.mean(dim=0), real.mean(dim=0))[0, 1] > 0.7
