@@ -65,8 +65,11 @@ def load_weights(network, weights, path):
 
 def load_last(path):
     """Return what TRAIN saved in last.pt, or None without one; exits if it cannot be read."""
+    if not path.exists():
+        return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+        last = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: last[name] for name in ["options", "history", "real_images", "D"]}
     except Exception as error:  # a damaged file can raise almost anything
         sys.exit(f"error: cannot read {path}: {error!r}")
 
@@ -272,7 +275,7 @@ def fill_page(rows, z, folder, last):
     if last:
         D = Discriminator(hidden_size=last["options"]["hidden_size"])
         D = load_weights(D, last["D"], folder / "last.pt")
-        run |= {"D": encode_weights(D), "D_epoch": len(last["history"])}
+        run["D"] = encode_weights(D)
         run["check"]["score"] = D.bfloat16().float().eval()(image).item()
         run["real_images"] = encode(last["real_images"])
 

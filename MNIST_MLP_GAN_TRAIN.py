@@ -142,7 +142,7 @@ def load_images(path):
     Returns:
         uint8, (N, 784): 0 is paper, 255 is ink.
 
-    Exits with one line if ``path`` cannot be read, or if its images are not 28x28.
+    Exits with one line if ``path`` cannot be read, or has no images of 28x28 pixels.
     """
     try:
         data = gzip.decompress(path.read_bytes())
@@ -150,8 +150,8 @@ def load_images(path):
         images = np.frombuffer(data, np.uint8, offset=16).reshape(count, height * width)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         sys.exit(f"error: cannot read the images in {path}: {error}")
-    if (height, width) != (28, 28):
-        sys.exit(f"error: the images in {path} are {height}x{width}, not 28x28")
+    if count == 0 or (height, width) != (28, 28):
+        sys.exit(f"error: {path} has {count} images of {height}x{width} pixels: TRAIN needs 28x28")
     return torch.tensor(images)
 
 
@@ -381,7 +381,8 @@ def main(arguments=None):
             sys.exit(f"error: {folder / 'last.pt'} does not fit your networks: {reason}")
     else:
         for path in [*find_generators(folder).values(), folder / "last.pt"]:
-            path.unlink(missing_ok=True)
+            if path.exists():
+                path.unlink()
         save_epoch(args, parts, run)
 
     print(f"training on {args.device}; watch {folder / 'samples.png'}")
