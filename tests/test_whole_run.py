@@ -1,6 +1,7 @@
 """The scripts as a user meets them: imported, from anywhere, on a GPU, on the shipped images."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -89,10 +90,10 @@ def test_bar_on_a_terminal_lines_through_a_pipe_in_time_and_ctrl_c(small_mnist, 
             process.communicate(timeout=60)
         finally:
             process.kill()
-    bars, _, end = wait().rpartition("epoch/s]")
+    bars, _, end = wait().rpartition("]")
     epochs = len(torch.load(tmp_path / "last.pt", weights_only=True)["history"])
     assert (process.returncode, epochs < 50) == (1, True)  # of 2,000: the lines came in time
-    assert "| 1/2000 [" in bars
+    assert re.search(r"[1-9]/2000 \[", bars)
     (line,) = end.split("\r\n")[1:-1]
     assert "--resume" in line
 
