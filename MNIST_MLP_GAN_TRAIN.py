@@ -151,7 +151,7 @@ def load_images(path):
     except (OSError, EOFError, zlib.error, ValueError) as error:
         sys.exit(f"error: cannot read the images in {path}: {error}")
     if count == 0 or (height, width) != (28, 28):
-        sys.exit(f"error: {path} has {count} images of {height}x{width} pixels: TRAIN needs some of 28x28")
+        sys.exit(f"error: {path} has {count} images of {height}x{width}; TRAIN needs some of 28x28")
     return torch.tensor(images)
 
 
