@@ -3,10 +3,10 @@
 import contextlib
 import functools
 import io
-import multiprocessing.forkserver
 import runpy
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +27,6 @@ from helpers import (
 )
 
 import MNIST_MLP_GAN_TEST
-import MNIST_MLP_GAN_TRAIN
 
 # For so few images one thread is as fast as two, and much faster where other programs run.
 torch.set_num_threads(1)
@@ -95,11 +94,17 @@ def start(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def paste(start):
-    """Do what the command at the end of a printed text does when pasted; return what it printed."""
+    """Do what the command at the end of a printed text does when pasted; return what it printed.
+
+    A real shell takes it apart, from another folder; then it runs here, to save the imports.
+    """
+    if sys.platform == "win32":
+        pytest.skip("the commands are quoted for sh")
 
     def paste_command(printed):
         command = printed[printed.rindex(shlex.quote(sys.executable)) :]
-        return start(*shlex.split(command)[1:], where="else/where")
+        words = subprocess.check_output(["sh", "-c", f"printf '%s\\n' {command}"], text=True)
+        return start(*words.splitlines()[1:], where="else/where")
 
     return paste_command
 
@@ -120,33 +125,6 @@ def edited(tmp_path):
         return folder / TRAIN.name
 
     return copy_scripts
-
-
-@pytest.fixture
-def start_train():
-    """Start trainings in processes of their own, which the test's end ends.
-
-    They start in a few milliseconds each: as forks of a process that has imported everything.
-    """
-    if sys.platform == "win32":
-        pytest.skip("Windows cannot fork")
-    children, context = [], multiprocessing.get_context("forkserver")
-
-    def start_child(*options):
-        arguments = [*map(str, options), "--device", "cpu"]
-        child = context.Process(target=MNIST_MLP_GAN_TRAIN.main, args=(arguments,), daemon=True)
-        child.start()
-        children.append(child)
-        return child
-
-    context.set_forkserver_preload(["MNIST_MLP_GAN_TRAIN"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("PYTHONPATH", str(ROOT))
-        multiprocessing.forkserver.ensure_running()
-    yield start_child
-    for child in children:
-        child.kill()
 
 
 @pytest.fixture

@@ -130,6 +130,26 @@ def largest_file(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+def kill_while_saving(sizes, *options):
+    """Train in each folder of ``sizes`` until a file there outgrows its bytes, then kill that run.
+
+    The kernel kills it in the middle of the write: Python has to be told not to prevent that.
+    """
+    program = f"""if True:
+        import os, resource, signal
+        from MNIST_MLP_GAN_TRAIN import main
+        for folder, size in {sizes}.items():
+            if not os.fork():
+                signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+                resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+                main([*{[*map(str, options)]}, "--device", "cpu", "--checkpoint-dir", folder])
+                os._exit(0)
+            assert os.WTERMSIG(os.wait()[1]) == signal.SIGXFSZ
+    """
+    run_program(program, ROOT, OMP_NUM_THREADS="1")
+
+
 # ---- Checkpoints ----
 
 # A run of which all is known: what its rows show, by their titles, 1 is ink, and its losses
@@ -146,7 +166,7 @@ def save_generator(folder, epoch, image=None, **sizes):
         with torch.no_grad():
             G.linear3.weight.zero_()
             G.linear3.bias.copy_(image * 10)  # tanh(10) is 1 to eight digits
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     torch.save(G.state_dict(), folder / f"G_{epoch}.pth")
 
 
@@ -164,10 +184,19 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in files}
 
 
+def values(part):
+    """What is in a part of a checkpoint, every bit of it, in a form that == compares."""
+    if isinstance(part, torch.Tensor):
+        return part.dtype, part.shape, hash(part.numpy().tobytes())
+    if isinstance(part, dict):
+        return {name: values(value) for name, value in part.items()}
+    return [values(value) for value in part] if isinstance(part, list) else part
+
+
 def results(folder):
-    """What a run has made, by name; of last.pt, what it means: its bytes may differ."""
+    """What a run has made, by name; of last.pt the values, as its bytes may differ."""
     last = torch.load(folder / "last.pt", weights_only=True)
-    return contents(folder) | {"last.pt": repr(last)}
+    return contents(folder) | {"last.pt": values(last)}
 
 
 # ---- Bad files ----

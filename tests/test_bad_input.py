@@ -89,8 +89,8 @@ def test_images_that_cannot_be_read_or_are_not_28x28(train, small_mnist, tmp_pat
     (tmp_path / "a folder" / ARCHIVE).mkdir(parents=True)
     for data_dir in [*tmp_path.iterdir(), tmp_path / "missing"]:
         train(tmp_path / "new", "--data-dir", data_dir, fails=[data_dir / ARCHIVE])
-    for height, width in [(14, 56), (56, 14), (32, 32), (28, 27)]:
-        write_archive(tmp_path, torch.zeros(9, height * width).byte(), height)
+    for count, height, width in [(9, 14, 56), (9, 56, 14), (9, 32, 32), (9, 28, 27), (0, 28, 28)]:
+        write_archive(tmp_path, torch.zeros(count, height * width).byte(), height)
         words = [tmp_path / ARCHIVE, f"{height}x{width}"]
         train(tmp_path / "new", "--data-dir", tmp_path, fails=words)
     assert not (tmp_path / "new").exists()
@@ -122,11 +122,14 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(train, call, tmp_path):
 
 def test_bad_files_are_named_and_left_alone(call, train, tmp_path):
     for kind, make in BAD_FILES.items():
-        folder, outputs = tmp_path / kind, tmp_path / "outputs"
-        save_generator(folder, 0, hidden_size=1)
-        make(folder / "last.pt")
-        make(folder / "G_3.pth")
-        train(folder, "--resume", fails=[folder / "last.pt"])
-        words = ["G_3.pth"] + ["size mismatch"] * (kind == "another network's")
-        call(TEST, "--checkpoint-dir", folder, "--output-dir", outputs, fails=words)
-        assert not outputs.exists()
+        for name in ["last.pt", "G_3.pth"]:
+            folder = tmp_path / kind / name
+            save_generator(folder, 0, hidden_size=1)
+            make(folder / name)
+            options = ["--checkpoint-dir", folder, "--output-dir", tmp_path / "outputs"]
+            torchs = ["size mismatch"] * ((kind, name) == ("another network's", "G_3.pth"))
+            call(TEST, *options, fails=[folder / name, *torchs])
+        train(tmp_path / kind / "last.pt", "--resume", fails=["last.pt"])
+        train(tmp_path / kind / "last.pt", fails=["last.pt"])
+    assert not (tmp_path / "outputs").exists()
+    train(tmp_path / "empty" / "last.pt" / "G_0.pth", fails=["G_0.pth"])  # a file, not a folder

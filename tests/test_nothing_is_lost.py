@@ -3,7 +3,6 @@
 import itertools
 import math
 import os
-import random
 import shutil
 import traceback
 
@@ -15,6 +14,7 @@ from helpers import (
     contents,
     first_images,
     interrupt,
+    kill_while_saving,
     largest_file,
     results,
     write_archive,
@@ -22,9 +22,7 @@ from helpers import (
 
 import MNIST_MLP_GAN_TRAIN as ours
 from MNIST_MLP_GAN_NETWORK import Discriminator, Generator
-from MNIST_MLP_GAN_TEST import load_generator
 
-KILLS = 3  # a hundred by hand, when something about saving changes
 CHANGED = {"--batch-size": 70, "--lr": 0.001, "--beta1": 0.5, "--hidden-size": 16}
 CHANGED |= {"--latent-size": 7, "--seed": 3}
 OPTIONS = [word for option in CHANGED.items() for word in option]
@@ -115,41 +113,28 @@ def test_overwrite_deletes_nothing_before_the_new_run_can_start(
     assert contents(run) == before
 
 
-def test_file_that_cannot_be_written_stays_whole_and_resume_completes_it(train, tmp_path):
+def test_file_cut_off_by_a_full_disk_or_a_kill_stays_whole(train, small_mnist, tmp_path):
+    """And --resume continues to the files of an undisturbed run, whichever was cut off."""
     options = ["--hidden-size", 4]  # which makes last.pt larger than samples.png, and that than G
     train(tmp_path / "whole", *options)
     whole = contents(tmp_path / "whole")
-    for name in ["G_2.pth", "samples.png", "last.pt"]:
-        run = tmp_path / name
-        train(run, "--epochs", 1, *options)
-        before = contents(run)
-        with largest_file(len(whole[name]) - 1000):
-            train(run, "--epochs", 2, "--resume", fails=[run / name], starts=True)
-        assert contents(run).get(name) == before.get(name)
-        train(run, "--epochs", 2, "--resume")
-        assert results(run) == results(tmp_path / "whole")
-
-
-def test_killed_at_random_moments_and_resumed(start_train, small_mnist, tmp_path):
-    """In as many runs as the kills take; each ends as an undisturbed run does."""
-    options = ["--data-dir", small_mnist, "--epochs", 10, "--checkpoint-dir"]
-    start_train(*options, tmp_path / "whole").join()
-    moments, kills, runs = random.Random(0), 0, 0
-    while kills < KILLS:
-        cut, runs = tmp_path / f"cut {runs}", runs + 1
-        while True:
-            resume = ["--resume"] if (cut / "last.pt").exists() else []
-            child = start_train(*options, cut, *resume)
-            child.join(moments.uniform(0, 0.4) if kills < KILLS else None)
-            if child.exitcode is not None:
-                break
-            child.kill()
-            child.join()
-            kills += 1
-            for path in cut.glob("G_*.pth"):  # what has its name is whole
-                load_generator(path)
-        assert child.exitcode == 0
-        assert results(cut) == results(tmp_path / "whole")
+    sizes = {name: len(whole[name]) - 1000 for name in ["G_2.pth", "samples.png", "last.pt"]}
+    full, killed = ({name: tmp_path / kind / name for name in sizes} for kind in ["full", "killed"])
+    more = ["--epochs", 2, "--resume"]
+    train(tmp_path / "start", "--epochs", 1, *options)
+    before = contents(tmp_path / "start")
+    for name, size in sizes.items():
+        for run in [full[name], killed[name]]:
+            shutil.copytree(tmp_path / "start", run)
+        with largest_file(size):
+            train(full[name], *more, fails=[full[name] / name], starts=True)
+    kills = {str(killed[name]): size for name, size in sizes.items()}
+    kill_while_saving(kills, *more, "--data-dir", small_mnist)
+    for name in sizes:
+        for run in [full[name], killed[name]]:
+            assert contents(run).get(name) == before.get(name)
+            train(run, *more)
+            assert results(run) == results(tmp_path / "whole")
 
 
 def test_printed_commands_work_when_pasted_elsewhere(
