@@ -115,26 +115,29 @@ def test_overwrite_deletes_nothing_before_the_new_run_can_start(
 
 def test_file_cut_off_by_a_full_disk_or_a_kill_stays_whole(train, small_mnist, tmp_path):
     """And --resume continues to the files of an undisturbed run, whichever was cut off."""
-    options = ["--hidden-size", 4]  # which makes last.pt larger than samples.png, and that than G
-    train(tmp_path / "whole", *options)
-    whole = contents(tmp_path / "whole")
-    sizes = {name: len(whole[name]) - 1000 for name in ["G_2.pth", "samples.png", "last.pt"]}
-    full, killed = ({name: tmp_path / kind / name for name in sizes} for kind in ["full", "killed"])
-    more = ["--epochs", 2, "--resume"]
-    train(tmp_path / "start", "--epochs", 1, *options)
-    before = contents(tmp_path / "start")
+    start, whole, more = tmp_path / "start", tmp_path / "whole", ["--epochs", 2, "--resume"]
+    # So small a G makes last.pt larger than samples.png, and that larger than G's file.
+    train(start, "--epochs", 1, "--hidden-size", 4)
+    before = contents(start)
+    shutil.copytree(start, whole)
+    os.link(whole / "last.pt", tmp_path / "old")  # as for a program that has it open
+    train(whole, *more)
+    assert (tmp_path / "old").read_bytes() == before["last.pt"]
+    names = ["G_2.pth", "samples.png", "last.pt"]
+    sizes = {name: len(contents(whole)[name]) - 1 for name in names}
+    full, killed = ({name: tmp_path / kind / name for name in names} for kind in ["full", "killed"])
     for name, size in sizes.items():
         for run in [full[name], killed[name]]:
-            shutil.copytree(tmp_path / "start", run)
+            shutil.copytree(start, run)
         with largest_file(size):
             train(full[name], *more, fails=[full[name] / name], starts=True)
     kills = {str(killed[name]): size for name, size in sizes.items()}
     kill_while_saving(kills, *more, "--data-dir", small_mnist)
-    for name in sizes:
+    for name in names:
         for run in [full[name], killed[name]]:
             assert contents(run).get(name) == before.get(name)
             train(run, *more)
-            assert results(run) == results(tmp_path / "whole")
+            assert results(run) == results(whole)
 
 
 def test_printed_commands_work_when_pasted_elsewhere(

@@ -73,6 +73,8 @@ def test_grid_shows_each_row_beside_its_label(drawn):
         assert shows(page, 1, column, SHOWN["epoch 10"], scale=5)
     labels = {(40, 5 * 15): "epochs\n9-11", (40, 5 * 44): "epoch\n10"}  # at the rows' middles
     assert np.array_equal(page[:, :80], words_alone(page, 18, labels)[:, :80])
+    steps = picture(drawn.outputs / "MNIST_MLP_GAN_WALK.png")
+    assert shows(steps, 0, 0, SHOWN["epoch 10"], scale=3)  # by the last row's G
     for row in ["7", "181-200", "1001-2000"]:  # a long label fits
         page = np.array(pictures.draw_grid({row: torch.ones(5, 784)}).convert("L"))
         left = page.shape[1] - 5 * (5 * 29 + 1)
