@@ -2,7 +2,7 @@
 
     python MNIST_MLP_GAN_TRAIN.py --quick
 
-trains for 26 epochs (without --quick: 200) and saves these files in checkpoints/ after each:
+This trains for 26 epochs (200 without --quick). After each it saves these files in checkpoints/:
 
     G_<n>.pth      the Generator after epoch n; G_0.pth is the untrained one
     samples.png    25 images by the latest Generator: keep it open and watch G learn
@@ -22,7 +22,7 @@ import sys
 import zlib
 from pathlib import Path
 
-# Torch's idle threads spin; next to other busy programs that can make a step 50 times as slow.
+# PyTorch's idle threads busy-wait; on a busy machine that can make a step 50 times slower.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 import numpy as np
@@ -220,7 +220,7 @@ def save_epoch(args, parts, run):
     weights = {name: weight.cpu() for name, weight in G.state_dict().items()}
     save_whole(folder / f"G_{epoch}.pth", lambda file: torch.save(weights, file))
 
-    # The z of TEST's pictures, the same after every epoch
+    # The z of TEST's pictures (with its default --seed), the same after every epoch
     z = torch.randn(25, G.latent_size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         samples = denorm(G(z.to(args.device))).reshape(-1, 1, 28, 28)
@@ -336,10 +336,8 @@ def find_run(args):
         vars(args).update(run["options"] | args.given)
         return run
 
-    # Epoch 0 alone does not count: nothing is lost with it.
-    if not args.overwrite and (
-        any(find_generators(folder)) or (last.exists() and load_last(last)["history"])
-    ):
+    trained = find_generators(folder).keys() - {0}  # nothing is lost with the untrained one
+    if not args.overwrite and (trained or (last.exists() and load_last(last)["history"])):
         sys.exit(
             f"error: {folder} holds a run: --resume continues it, --overwrite deletes it, "
             "another --checkpoint-dir leaves it alone"
