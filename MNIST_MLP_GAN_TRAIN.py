@@ -146,12 +146,12 @@ def load_images(path):
     """
     try:
         data = gzip.decompress(path.read_bytes())
-        _, count, height, width = np.frombuffer(data, ">i4", count=4)
+        _, count, height, width = np.frombuffer(data, ">i4", count=4).tolist()
         images = np.frombuffer(data, np.uint8, offset=16).reshape(count, height * width)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         sys.exit(f"error: cannot read the images in {path}: {error}")
     if count == 0 or (height, width) != (28, 28):
-        sys.exit(f"error: {path} has {count} images of {height}x{width}; TRAIN needs some of 28x28")
+        sys.exit(f"error: {path} has {count} images of {height}x{width}; TRAIN needs 28x28 images")
     return torch.tensor(images)
 
 
@@ -208,7 +208,8 @@ def save_whole(path, write):
 def save_epoch(args, parts, run):
     """Save the files listed at the top.
 
-    last.pt comes last: if a save is cut off, --resume trains that epoch again, to the same bytes.
+    last.pt comes last: if saving is interrupted, --resume trains that epoch again, and ends with
+    the same Generator.
 
     Args:
         args: the options.
@@ -396,7 +397,7 @@ def main(arguments=None):
             save_epoch(args, parts, run)
             scores = "d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}".format(*means)
             tqdm.write(f"epoch {epoch}/{args.epochs} {scores}")
-            sys.stdout.flush()  # or a file would get its lines late
+            sys.stdout.flush()  # so that a log file gets each line at once
     except KeyboardInterrupt:
         options = ["--resume", "--epochs", args.epochs, "--device", args.device]
         options += ["--data-dir", args.data_dir.resolve()]
