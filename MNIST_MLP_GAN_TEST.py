@@ -90,7 +90,7 @@ def walk(a, b, steps):
     """Return ``steps`` latent vectors from ``a`` to ``b``, (steps, latent_size).
 
     Vectors on the arc cos(t) a + sin(t) b have the same distribution as a and b, and about their
-    length. On the paper's straight line (Figure 3 c and d), those halfway are too short for G.
+    length. On the paper's straight line (Figure 3), those halfway are too short for G.
     """
     t = torch.linspace(0, math.pi / 2, steps).reshape(-1, 1)  # a column, to get a row per vector
     return torch.cos(t) * a + torch.sin(t) * b
@@ -99,7 +99,7 @@ def walk(a, b, steps):
 def mean_generator(generators):
     """Return a Generator whose every weight is the mean of that weight in ``generators``.
 
-    Averaging over the last epochs of one run gives better digits than its last epoch: Yazici et
+    Averaging over the last epochs of one run gives better images than its last epoch: Yazici et
     al. 2019, https://arxiv.org/abs/1806.04498. The mean of one Generator is a copy of it.
     """
     mean = copy.deepcopy(generators[0])
@@ -261,7 +261,7 @@ def fill_page(rows, z, folder, last):
 
     Args:
         rows: dict of row to Generator.
-        z: (25, latent_size), the samples'.
+        z: (25, latent_size), the latent vectors of the samples.
         folder: the run's, for an error's text.
         last: last.pt's contents, for D and real images, or None: a page without these.
     """
@@ -322,7 +322,7 @@ def main(arguments=None):
     shown = [str(epoch) for epoch in sorted({*epochs[:20], *spread})]
     frames = {row: load_row(row, checkpoints) for row in shown} | mean_rows
     first, *later = [draw_frame(row, generate(G, z)) for row, G in frames.items()]
-    timing = {"duration": [200] * len(later) + [2000], "loop": 0}  # milliseconds; 0: for ever
+    timing = {"duration": [200] * len(later) + [2000], "loop": 0}  # milliseconds; 0: forever
 
     grid = draw_grid({row: generate(G, z)[:5] for row, G in rows.items()})
     walks = torch.cat([generate(last_G, walk(z[i], z[i + 5], steps=9)) for i in range(5)])

@@ -2,7 +2,7 @@
 
     python MNIST_MLP_GAN_TRAIN.py --quick
 
-trains for 26 epochs (without --quick: 200) and saves these files in checkpoints/ after each:
+This trains for 26 epochs (200 without --quick). After each it saves these files in checkpoints/:
 
     G_<n>.pth      the Generator after epoch n; G_0.pth is the untrained one
     samples.png    25 images by the latest Generator: keep it open and watch G learn
@@ -22,7 +22,7 @@ import sys
 import zlib
 from pathlib import Path
 
-# Torch's idle threads spin; next to other busy programs that can make a step 50 times as slow.
+# PyTorch's idle threads busy-wait; on a busy machine that can make a step 50 times slower.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 import numpy as np
@@ -146,12 +146,12 @@ def load_images(path):
     """
     try:
         data = gzip.decompress(path.read_bytes())
-        _, count, height, width = np.frombuffer(data, ">i4", count=4)
+        _, count, height, width = np.frombuffer(data, ">i4", count=4).tolist()
         images = np.frombuffer(data, np.uint8, offset=16).reshape(count, height * width)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         sys.exit(f"error: cannot read the images in {path}: {error}")
     if count == 0 or (height, width) != (28, 28):
-        sys.exit(f"error: {path} has {count} images of {height}x{width}; TRAIN needs some of 28x28")
+        sys.exit(f"error: {path} has {count} images of {height}x{width}; TRAIN needs 28x28 images")
     return torch.tensor(images)
 
 
@@ -208,7 +208,8 @@ def save_whole(path, write):
 def save_epoch(args, parts, run):
     """Save the files listed at the top.
 
-    last.pt comes last: if a save is cut off, --resume trains that epoch again, to the same bytes.
+    last.pt comes last: if saving is interrupted, --resume trains that epoch again, and ends with
+    the same Generator.
 
     Args:
         args: the options.
@@ -220,7 +221,7 @@ def save_epoch(args, parts, run):
     weights = {name: weight.cpu() for name, weight in G.state_dict().items()}
     save_whole(folder / f"G_{epoch}.pth", lambda file: torch.save(weights, file))
 
-    # The z of TEST's pictures, the same after every epoch
+    # The z of TEST's pictures (with its default --seed), the same after every epoch
     z = torch.randn(25, G.latent_size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         samples = denorm(G(z.to(args.device))).reshape(-1, 1, 28, 28)
@@ -336,10 +337,8 @@ def find_run(args):
         vars(args).update(run["options"] | args.given)
         return run
 
-    # Epoch 0 alone does not count: nothing is lost with it.
-    if not args.overwrite and (
-        any(find_generators(folder)) or (last.exists() and load_last(last)["history"])
-    ):
+    trained = find_generators(folder).keys() - {0}  # nothing is lost with the untrained one
+    if not args.overwrite and (trained or (last.exists() and load_last(last)["history"])):
         sys.exit(
             f"error: {folder} holds a run: --resume continues it, --overwrite deletes it, "
             "another --checkpoint-dir leaves it alone"
@@ -398,7 +397,7 @@ def main(arguments=None):
             save_epoch(args, parts, run)
             scores = "d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}".format(*means)
             tqdm.write(f"epoch {epoch}/{args.epochs} {scores}")
-            sys.stdout.flush()  # or a file would get its lines late
+            sys.stdout.flush()  # so that a log file gets each line at once
     except KeyboardInterrupt:
         options = ["--resume", "--epochs", args.epochs, "--device", args.device]
         options += ["--data-dir", args.data_dir.resolve()]
