@@ -5,6 +5,7 @@ import gzip
 import pytest
 import torch
 from helpers import (
+    ARCHIVES,
     BAD_FILES,
     ROOT,
     TEST,
@@ -79,11 +80,13 @@ def test_ctrl_c_while_starting(start, edited, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.filterwarnings("error")  # a second line, for a user
 def test_images_that_cannot_be_read_or_are_not_28x28(train, small_mnist, tmp_path):
     packed = (small_mnist / ARCHIVE).read_bytes()
     images = gzip.decompress(packed)
     contents = [b"", packed[:5000], packed[:10] + b"?" * 99, images]
     contents += [gzip.compress(b""), gzip.compress(images[:-784])]
+    contents += [(ARCHIVES / "train-labels-idx1-ubyte.gz").read_bytes()]
     for number, content in enumerate(contents):
         (tmp_path / f"wrong {number}").mkdir()
         (tmp_path / f"wrong {number}" / ARCHIVE).write_bytes(content)
