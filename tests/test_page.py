@@ -19,10 +19,9 @@ import MNIST_MLP_GAN_TEST
 from MNIST_MLP_GAN_NETWORK import Discriminator, Generator
 from MNIST_MLP_GAN_TEST import fill_page, sample_z, walk
 
-LAST = "epochs 1-3, mean of 3 networks"
-LAPTOP, PHONE, LANDSCAPE = [
-    {"width": w, "height": h} for w, h in [(1366, 640), (390, 664), (664, 390)]
-]
+TITLES = ["epoch 0", "epoch 1", "epoch 3", "epochs 1-3, mean of 3 networks"]
+SIZES = [{"width": w, "height": h} for w, h in [(1366, 640), (390, 664), (664, 390)]]
+LAPTOP, PHONE, _ = SIZES
 # For a run as root in a container, and without the browser's own requests to its maker
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
@@ -37,7 +36,7 @@ def open_page():
     wrong = []
 
     def open_it(path, **options):
-        page = browser.new_page(has_touch=True, **options)
+        page = browser.new_page(has_touch=True, viewport=LAPTOP, **options)
         page.on("request", lambda request: request.url != path.as_uri() and wrong.append(request))
         page.on("console", lambda line: line.type == "error" and wrong.append(line.text))
         page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -51,28 +50,29 @@ def open_page():
     assert not wrong
 
 
-def last_of(D):
-    """What TRAIN would save of a run of three epochs with this ``D``."""
-    history = [[epoch, 1.0, 1.0, 0.5, 0.5] for epoch in [1, 2, 3]]
-    options = {"hidden_size": 256}
-    real_images = first_images(100)
-    return {"options": options, "D": D.state_dict(), "history": history, "real_images": real_images}
+def sharpened(network):
+    """Weights so large that every z and every image makes a difference, as exact as the page's."""
+    for weight in network.parameters():
+        weight.data.mul_(2).copy_(weight.data.bfloat16())
+    return network
+
+
+def write_page(folder, rows, D=None):
+    """Write the page of Generators and, if there is a ``D``, of a run's last.pt with it."""
+    last = D and {"options": {"hidden_size": 256}, "D": D.state_dict()}
+    last = last and last | {"history": [], "real_images": first_images(100)}
+    z = sample_z([*rows.values()][-1], 25, 0)
+    path = folder / "page.html"
+    path.write_text(fill_page(rows, z, folder, last), encoding="utf-8")
+    return path, z
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, open_page):
-    """Networks with weights so large that every z and every image makes a difference; a page."""
     torch.manual_seed(0)
-    D, generators = Discriminator(), [Generator() for _ in range(4)]
-    for network in [D, *generators]:
-        for weight in network.parameters():
-            weight.data.mul_(2).copy_(weight.data.bfloat16())  # as exact as the page has it
-    path = tmp_path_factory.mktemp("page") / "page.html"
-    rows, z = (
-        dict(zip(["0", "1", "3", "1-3"], generators, strict=True)),
-        sample_z(generators[0], 25, 0),
-    )
-    path.write_text(fill_page(rows, z, path.parent, last_of(D)), encoding="utf-8")
+    D, *generators = map(sharpened, [Discriminator(), *[Generator(hidden_size=64) for _ in TITLES]])
+    rows = dict(zip(["0", "1", "3", "1-3"], generators, strict=True))
+    path, z = write_page(tmp_path_factory.mktemp("page"), rows, D)
     return SimpleNamespace(path=path, page=open_page.open(path), G=generators, D=D, z=z)
 
 
@@ -87,7 +87,7 @@ def page(run):
     return run.page
 
 
-def shown(page, selector="#samples canvas"):
+def shown(page, selector):
     """What every canvas that ``selector`` finds shows: (N, 784, 4), red, green, blue, opacity."""
     program = """canvases => canvases.map(canvas => btoa(String.fromCharCode(
         ...canvas.getContext("2d").getImageData(0, 0, 28, 28).data)))"""
@@ -108,14 +108,8 @@ def all_shown(page):
 
 
 def box(page, selector):
-    return page.locator(selector).evaluate("""o => { const { x, y, width, height } =
-        o.getBoundingClientRect(); return [x, y, width, height]; }""")
-
-
-def looks(page, selector, name):
-    """How many different looks of that name there are among all that ``selector`` finds."""
-    program = f"all => all.map(one => getComputedStyle(one).{name})"
-    return len({*page.eval_on_selector_all(selector, program)})
+    program = "o => (o = o.getBoundingClientRect(), [o.left, o.top, o.width, o.height])"
+    return page.locator(selector).evaluate(program)
 
 
 def drag(page, selector, start, end, button="left"):
@@ -128,12 +122,16 @@ def drag(page, selector, start, end, button="left"):
     page.mouse.up(button=button)
 
 
+def picture(page, selector):
+    return Image.open(io.BytesIO(page.locator(selector).screenshot())).convert("RGB")
+
+
 # ---- It is the same GAN ----
 
 
 def test_images_scores_and_gradients_equal_torchs(page, run):
     page.press("#row", "Home")
-    for title, G in zip(["epoch 0", "epoch 1", "epoch 3", LAST], run.G, strict=True):
+    for title, G in zip(TITLES, run.G, strict=True):
         assert page.inner_text("#title") == page.get_attribute("#row", "aria-valuetext") == title
         fakes = G(run.z).detach().requires_grad_()
         scores = run.D(fakes)
@@ -150,10 +148,8 @@ def test_images_scores_and_gradients_equal_torchs(page, run):
         # The two rows of dots
         real_scores = run.D(first_images(100) / 127.5 - 1)
         for row, row_scores in [("reals", real_scores), ("fakes", scores)]:
-            dots = page.locator(f"#{row} circle").evaluate_all(
-                "all => all.map(o => o.cx.baseVal.valueAsString)"
-            )
-            shares = [float(dot.strip("%")) / 100 for dot in dots]
+            dots = page.eval_on_selector_all(f"#{row} circle", "all => all.map(o => o.outerHTML)")
+            shares = [float(re.search(r'cx="([^%]+)%', dot)[1]) / 100 for dot in dots]
             assert shares == pytest.approx(row_scores.flatten().tolist(), abs=0.001)
             mean = float(page.inner_text(f"#{row}-mean"))
             assert mean == pytest.approx(row_scores.mean().item(), abs=0.006)
@@ -166,28 +162,23 @@ def test_images_scores_and_gradients_equal_torchs(page, run):
 
 @pytest.mark.parametrize("change", ["a slope in D", "an activation in G", "a layer in G"])
 def test_changed_network_is_noticed(change, open_page, tmp_path, monkeypatch):
-    D, G, path = Discriminator(), Generator(), tmp_path / "page.html"
+    D, G = sharpened(Discriminator()), sharpened(Generator())
     if change == "a slope in D":
         D.leaky_relu.negative_slope = 0.5
     elif change == "an activation in G":
         G.relu = nn.Tanh()
     else:
         G.linear3 = nn.Sequential(nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 784))
-    for weight in [*D.parameters(), *G.parameters()]:
-        weight.data.mul_(2)
     monkeypatch.setattr(MNIST_MLP_GAN_TEST, "Discriminator", lambda **_: D)
-    path.write_text(fill_page({"1": G}, sample_z(G, 25, 0), tmp_path, last_of(D)), encoding="utf-8")
-    page = open_page.open(path)
+    page = open_page.open(write_page(tmp_path, {"1": G}, D)[0])
     assert "MNIST_MLP_GAN_NETWORK.py were changed" in page.inner_text("body")
     assert not page.is_visible("main")
     assert open_page.wrong.pop()
 
 
 def test_without_d_the_rest_works_and_121_rows_have_few_marks(open_page, tmp_path):
-    G, path = Generator(hidden_size=2), tmp_path / "page.html"
-    rows = {str(row): G for row in range(121)}
-    path.write_text(fill_page(rows, sample_z(G, 25, 0), tmp_path, None), encoding="utf-8")
-    page = open_page.open(path)
+    rows = {str(row): Generator(hidden_size=2) for row in range(121)}
+    page = open_page.open(write_page(tmp_path, rows)[0])
     assert not re.search(r"\bD\b|Discriminator|score", page.inner_text("body"))
     assert page.inner_text("#title") == "epoch 120"
     assert page.locator("#marks span").count() <= 9
@@ -203,25 +194,25 @@ def test_without_d_the_rest_works_and_121_rows_have_few_marks(open_page, tmp_pat
 # ---- You see what you change ----
 
 
-@pytest.mark.parametrize("size", [LAPTOP, PHONE, LANDSCAPE])
-def test_what_you_change_stays_in_view(page, size):
-    page.set_viewport_size(size)
+def test_what_you_change_stays_in_view(page):
     page.click("summary")
     controls = ["#new", "#walk", "#row", "#clear", "#noise", "#pixels", "#z"]
     controls += [f"#bars input >> nth={i}" for i in [0, 99]]
-    for control in [*controls, "#samples button >> nth=24", "#between button >> nth=8"]:
-        page.evaluate("scrollTo(0, document.body.scrollHeight)")
-        page.focus(control)  # scrolls no further than it must
-        for seen in ["#panel", "#large", "#score", "#map", "#back"]:
-            _, top, _, height = box(page, seen)
-            assert 0 <= top <= top + height <= size["height"] / 2
-        _, top, _, height = box(page, control)
-        below = sum(box(page, "#panel")[1::2])
-        assert below <= top <= top + height <= size["height"]
-    tops = [box(page, one)[1] for one in ["#row", "#samples"]]
-    bottoms = [sum(box(page, one)[1::2]) for one in ["#row", "#samples"]]
-    assert max(bottoms) - min(tops) <= size["height"] - box(page, "#panel")[3]
-    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    for size in SIZES:
+        page.set_viewport_size(size)
+        for control in [*controls, "#samples button >> nth=24", "#between button >> nth=8"]:
+            page.evaluate("scrollTo(0, document.body.scrollHeight)")
+            page.focus(control)  # scrolls no further than it must
+            for seen in ["#panel", "#large", "#score", "#map", "#fakes", "#back"]:
+                _, top, _, height = box(page, seen)
+                assert 0 <= top <= top + height <= size["height"] / 2
+            _, top, _, height = box(page, control)
+            below = sum(box(page, "#panel")[1::2])
+            assert below <= top <= top + height <= size["height"]
+        slider, samples = [box(page, one)[1::2] for one in ["#row", "#samples"]]
+        height = max(sum(slider), sum(samples)) - min(slider[0], samples[0])
+        assert height <= size["height"] - box(page, "#panel")[3]
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
 
 
 def test_follow_takes_30_steps_by_the_clock(page, run):
@@ -335,45 +326,43 @@ def test_scrolling_by_touch_changes_nothing(page):
     for place in ["#bars input >> nth=55", "#row", "#large"]:
         page.evaluate("scrollTo(0, 0)")
         page.focus(place)
-        top, large, depth = (
-            page.evaluate("scrollY"),
-            shown(page, "#large"),
-            page.input_value("#row"),
-        )
-        left, top_of, width, height = box(page, place)
-        for move, kind in enumerate(["touchStart", *["touchMove"] * 9, "touchEnd"]):
-            x, y = left + width / 4, top_of + height * 0.9 - 10 * move
-            points = [] if kind == "touchEnd" else [{"x": x, "y": y}]
+        scrolled, epoch, large = page.evaluate("scrollY"), all_shown(page)[1], shown(page, "#large")
+        left, top, width, height = box(page, place)
+        for move in range(10):
+            kind = "touchMove" if move else "touchStart"
+            points = [{"x": left + width / 4, "y": top + height * 0.9 - 10 * move}]
             session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
         draws = place == "#large"
-        page.wait_for_function(f"(scrollY != {top}) != {str(draws).lower()}")
-        if draws:
-            assert (shown(page, "#large") != large).any()
-        assert page.input_value("#row") == depth
+        page.wait_for_function(f"scrollY {'==' if draws else '!='} {scrolled}")
+        assert not draws or (shown(page, "#large") != large).any()
+        assert page.input_value("#row") == epoch
         assert (page.get_attribute("#walk", "aria-pressed") == "true") != draws
 
 
 # ---- The game ----
 
 
-@pytest.mark.parametrize("size", [LAPTOP, PHONE, LANDSCAPE])
-def test_game_counts_for_each_epoch_and_moves_nothing(page, run, size):
-    page.set_viewport_size(size)
+def test_game_counts_for_each_epoch_and_moves_nothing(page, run):
     real_images = first_images(100).numpy()
     yours, ds, places = 0, 0, set()
-    for number in range(1, 9):
+    for number in range(1, 10):
+        page.set_viewport_size(SIZES[number % 3])
         images = 255 - shown(page, "#pair canvas")[..., 0]
         distances = [np.abs(real_images - image).max(axis=1).min() for image in images]
         real = int(np.argmin(distances))
         assert distances[real] <= 1 < distances[1 - real]
         scores = run.D(torch.tensor(images / 127.5 - 1).float()).flatten().tolist()
-        you = real if number % 3 else 1 - real
+        you = real if number % 4 else 1 - real
         places.add(real)
         layout = "[next.getBoundingClientRect().y + scrollY, document.body.scrollHeight]"
         before = page.evaluate(layout)
         page.click(f"#pair button >> nth={you}")
         page.click("#pair button >> nth=0")  # which counts no more
         assert page.evaluate(layout) == before
+        opacity = "all => all.map(o => getComputedStyle(o).opacity)"
+        opacities = page.eval_on_selector_all("#pair canvas", opacity)
+        assert opacities[real] == "1" > opacities[1 - real]  # the fake one fades
         yours, ds = yours + (you == real), ds + (scores[real] > scores[1 - real])
         answer = page.inner_text("#answer")
         assert answer.startswith(f"{'Yes' if you == real else 'No'}, the {['left', 'right'][real]}")
@@ -382,12 +371,10 @@ def test_game_counts_for_each_epoch_and_moves_nothing(page, run, size):
         assert given == pytest.approx(scores, abs=0.011)
         page.click("#next")
     assert places == {0, 1}
-    page.select_option("#rival", "epoch 1")
-    page.click("#pair button >> nth=0")
-    assert "of 1." in page.inner_text("#answer")
-    page.select_option("#rival", LAST)
-    page.click("#pair button >> nth=0")
-    assert "of 9." in page.inner_text("#answer")
+    for title, count in [(TITLES[1], 1), (TITLES[-1], 10)]:
+        page.select_option("#rival", title)
+        page.click("#pair button >> nth=0")
+        assert f"of {count}." in page.inner_text("#answer")
 
 
 # ---- Everyone can use it ----
@@ -404,12 +391,10 @@ def test_axe_finds_nothing_and_targets_are_large(page, scheme):
     assert axe.run(page).response["violations"] == []
     sizes = "all => all.map(o => [o.offsetWidth, o.offsetHeight])"
     assert np.min(page.eval_on_selector_all("button, select, input", sizes)) >= 24
-    assert (
-        len({*page.locator("#bars input").evaluate_all("all => all.map(o => o.offsetLeft)")}) == 10
-    )
-    # Light ink on dark paper in dark mode, in tiles as in the large image
-    paper = Image.open(io.BytesIO(page.locator("#large").screenshot())).convert("L")
-    assert (paper.getpixel((60, 60)) > 128) == (scheme == "light")
+    columns = page.eval_on_selector_all("#bars input", "all => all.map(o => o.offsetLeft)")
+    assert len({*columns}) == 10
+    # Light ink on dark paper in dark mode
+    assert (picture(page, "#large").getpixel((60, 60))[0] > 128) == (scheme == "light")
     page.keyboard.press("Tab")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
@@ -418,15 +403,23 @@ def test_forced_colors_keep_every_distinction(page):
     page.emulate_media(forced_colors="active")
     page.click("#pair button >> nth=0")
     page.click("#walk")
-    for tiles in ["#samples button", "#pair button", "#between button"]:
-        assert looks(page, tiles, "borderTopColor") == 2
-    assert looks(page, "#more, #less", "color") == 2
-    assert looks(page, "#new, #walk", "backgroundColor") == 2
-    for line, x, on, off in [("#row", 0.4, 0.5, 0.1), ("#gauge", 0.5, 0.05, 0.05)]:
-        picture = Image.open(io.BytesIO(page.locator(line).screenshot())).convert("RGB")
-        width, height = picture.size
-        there = picture.getpixel((int(x * width), int(on * height)))
-        assert there != picture.getpixel((int(0.4 * width), int(off * height)))
+    for selector, style in [
+        ("#samples button", "borderTopColor"),
+        ("#between button", "borderTopColor"),
+        ("#pair canvas", "opacity"),  # the real one, and the fake
+        ("#more, #less", "color"),
+        ("#new, #walk", "backgroundColor"),
+    ]:
+        program = f"all => all.map(one => getComputedStyle(one).{style})"
+        assert len({*page.eval_on_selector_all(selector, program)}) == 2
+    # The slider's track, and the gauge's mark at 0.5, beside what surrounds them
+    for line, there, beside in [
+        ("#row", (0.4, 0.5), (0.4, 0.1)),
+        ("#gauge", (0.5, 0.05), (0.4, 0.05)),
+    ]:
+        image = picture(page, line)
+        dots = [(int(x * image.width), int(y * image.height)) for x, y in [there, beside]]
+        assert image.getpixel(dots[0]) != image.getpixel(dots[1])
 
 
 def test_each_thing_is_said_once_and_in_the_readmes_order(page):

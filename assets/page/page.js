@@ -278,9 +278,9 @@ function answer(i) {
   if (!pair) return; // one answer for a pair
   const scores = pair.map((image) => discriminator(D, image).score);
   const count = counts[rival.selectedIndex];
-  count.pairs += 1;
-  if (i == real) count.you += 1;
-  if (scores[real] > scores[1 - real]) count.D += 1;
+  count.pairs++;
+  if (i == real) count.you++;
+  if (scores[real] > scores[1 - real]) count.D++;
   pairTiles[real].className = "real";
   pair = null;
   find("answer").textContent =
