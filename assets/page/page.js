@@ -91,7 +91,7 @@ function show() {
   clearTimeout(reading);
   reading = setTimeout(() => (find("heard").textContent = find("says").textContent), 500);
   gradient = discriminatorBackward(D, layers);
-  const most = Math.max(...gradient.map(Math.abs)) || 1;
+  const most = Math.max(...gradient.map(Math.abs));
   const strength = Math.min(1, Math.sqrt(Math.hypot(...gradient))); // a weak wish is faint
   const color = (g) => (g < 0 ? [230, 97, 0] : [31, 119, 208]);
   paint(find("map"), gradient, (g) => [...color(g), (255 * strength * Math.abs(g)) / most]);
