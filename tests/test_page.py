@@ -126,11 +126,6 @@ def drag(page, selector, start, end, button="left"):
     page.mouse.up(button=button)
 
 
-def styles(page, selector, name):
-    program = f"all => all.map(one => getComputedStyle(one).{name})"
-    return page.eval_on_selector_all(selector, program)
-
-
 def picture(page, selector):
     return Image.open(io.BytesIO(page.locator(selector).screenshot())).convert("RGB")
 
@@ -246,9 +241,7 @@ def test_follow_takes_30_steps_by_the_clock(page, run):
         page.clock.fast_forward(4000)  # as if the lid had been closed
         page.clock.run_for(100)
         assert button.get_attribute("aria-pressed") == "false"
-        end = follow(start, make_images, 30)
-        assert differ(page, "#large", end) <= 9
-        assert float(page.inner_text("#score")) == pytest.approx(D(end).item(), abs=0.02)
+        assert differ(page, "#large", follow(start, make_images, 30)) <= 9
         button.click()
         page.clock.run_for(500)
         button.click()  # early
@@ -258,12 +251,15 @@ def test_follow_takes_30_steps_by_the_clock(page, run):
         page.click("#back")
         page.click("#back")
         assert all_shown(page) == before
-    # The map has fainter colors where D wants less
+    # The map has fainter colors where D wants less; D scores what you see
+    page.click("#clear")
     strong = shown(page, "#map")[0, :, 3].max()
     for _ in range(3):
         page.click("#pixels")
         page.clock.run_for(2500)
     assert strong > shown(page, "#map")[0, :, 3].max() + 20
+    seen = torch.tensor(1 - shown(page, "#large")[..., 0] / 127.5).float()
+    assert float(page.inner_text("#score")) == pytest.approx(D(seen).item(), abs=0.02)
 
 
 # ---- Nothing is lost ----
@@ -382,7 +378,8 @@ def test_game_counts_for_each_epoch_and_moves_nothing(page, run):
         page.click(f"#pair button >> nth={you}")
         page.click("#pair button >> nth=0")  # which counts no more
         assert page.evaluate(layout) == before
-        opacities = styles(page, "#pair canvas", "opacity")
+        opacity = "all => all.map(one => getComputedStyle(one).opacity)"
+        opacities = page.eval_on_selector_all("#pair canvas", opacity)
         assert opacities[real] == "1" > opacities[1 - real]  # the fake one fades
         yours, ds = yours + (you == real), ds + (scores[real] > scores[1 - real])
         answer = page.inner_text("#answer")
@@ -425,26 +422,38 @@ def test_axe_finds_nothing_and_targets_are_large(page, scheme):
 
 def test_forced_colors_keep_every_distinction(page):
     page.emulate_media(forced_colors="active")
-    page.click("#pair button >> nth=0")
     page.click("#walk")
-    for selector, style in [
-        ("#samples button", "borderTopColor"),
-        ("#between button", "borderTopColor"),
-        ("#more, #less", "color"),
-        ("#new, #walk", "backgroundColor"),
+    for what, here, there in [
+        ("what moves", ("#walk", 0.08, 0.5), ("#new", 0.08, 0.5)),
+        (
+            "the chosen tile",
+            ("#samples > :first-child", 0.02, 0.5),
+            ("#samples > :nth-child(2)", 0.02, 0.5),
+        ),
+        (
+            "the strip's ends",
+            ("#between > :first-child", 0.02, 0.5),
+            ("#between > :nth-child(2)", 0.02, 0.5),
+        ),
+        ("the map's colors", ("#more", 0.5, 0.5), ("#less", 0.5, 0.5)),
+        ("the slider's track", ("#row", 0.4, 0.5), ("#row", 0.4, 0.05)),
+        ("the mark at 0.5", ("#gauge", 0.5, 0.05), ("#gauge", 0.4, 0.05)),
     ]:
-        assert len({*styles(page, selector, style)}) == 2
-    # The slider's track and the gauge's mark at 0.5, beside what surrounds them
-    for line, there in [("#row", (0.4, 0.5)), ("#gauge", (0.5, 0.05))]:
-        image = picture(page, line)
-        dots = [(int(x * image.width), int(y * image.height)) for x, y in [there, (0.4, 0.05)]]
-        assert image.getpixel(dots[0]) != image.getpixel(dots[1])
+        colors = []
+        for selector, x, y in [here, there]:
+            image = picture(page, selector)
+            colors.append(image.getpixel((int(x * image.width), int(y * image.height))))
+        assert colors[0] != colors[1], what
+    image = picture(page, "#walk")
+    word = image.crop((20, 12, image.width - 20, image.height - 12))
+    assert len(word.getcolors()) > 5  # and no block of one color
 
 
 def test_each_thing_is_said_once_and_in_the_readmes_order(page):
     headings = ["Play with your GAN", "Be the Discriminator", "Watch it learn", "Be the Generator"]
     headings += ["Follow the gradient", "Drag one number of z", "From one digit to another"]
     assert page.locator("h1, h2").all_inner_texts() == headings
+    assert not page.is_visible("#notice")
     assert page.locator("#marks span").all_inner_texts() == ["0", "1", "3", "1-3"]
     page.clock.run_for(1000)
     tree = page.locator("body").aria_snapshot()
