@@ -21,7 +21,7 @@ from MNIST_MLP_GAN_TEST import fill_page, sample_z, walk
 
 SMALL = {"hidden_size": 64}  # networks, for a page that opens fast
 TITLES = ["epoch 0", "epoch 1", "epoch 3", "epochs 1-3, mean of 3 networks"]
-SIZES = [{"width": w, "height": h} for w, h in [(1366, 640), (390, 664), (664, 390), (360, 640)]]
+SIZES = [{"width": w, "height": h} for w, h in [(1366, 640), (390, 664), (664, 390), (320, 568)]]
 LAPTOP, PHONE, *_ = SIZES
 # For a run as root in a container, and without the browser's own requests to its maker
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
