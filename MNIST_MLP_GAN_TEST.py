@@ -104,26 +104,25 @@ def mean_generator(generators):
     """
     mean = copy.deepcopy(generators[0])
     states = [G.state_dict() for G in generators]
-    mean.load_state_dict({k: torch.stack([s[k] for s in states]).mean(dim=0) for k in states[0]})
+    for name, weight in mean.state_dict().items():
+        weight.copy_(torch.stack([state[name] for state in states]).mean(dim=0))
     return mean
 
 
-# ---- Rows: which epochs to show. A row is a text: "7" for an epoch, "18-26" for a mean ----
+# ---- Rows: which epochs to show. A row is a string: "7" for an epoch, "18-26" for a mean ----
 
 
 def find_checkpoints(folder):
     """Return a dict of epoch to path: every G_<epoch>.pth in ``folder``; exits if there is none."""
-    matches = {
-        path: re.fullmatch(r"G_(0|[1-9][0-9]*)\.pth", path.name) for path in folder.glob("*")
-    }
-    paths = {int(match[1]): path for path, match in matches.items() if match}
+    matches = [re.fullmatch(r"G_(0|[1-9][0-9]*)\.pth", path.name) for path in folder.glob("*")]
+    paths = {int(match[1]): folder / match[0] for match in matches if match}
     if not paths:
         sys.exit(f"error: there is no G_<epoch>.pth in {folder}: run MNIST_MLP_GAN_TRAIN.py first")
     return dict(sorted(paths.items()))  # by number: by name, G_10 would come before G_2
 
 
 def choose_rows(epochs):
-    """Return the rows that tell the story of a run, from its list of ``epochs``, as texts.
+    """Return the rows that tell the story of a run, from its list of ``epochs``, as strings.
 
     Four epochs, more of them early, where most happens, and the mean of the last third. For 0 to
     26: 0, 1, 4, 26 and 18-26. If there are only five epochs or fewer: all of them.
@@ -246,18 +245,18 @@ PAGE = HERE / "assets" / "page"
 
 
 def encode(tensor):
-    """Return the numbers in ``tensor`` as a text: base64 of their bytes."""
+    """Return the numbers in ``tensor`` as a string: base64 of their bytes."""
     return base64.b64encode(tensor.contiguous().numpy().tobytes()).decode()
 
 
 def encode_weights(network):
-    """Return a network's weights as texts: bfloat16, which is half as long, a row per input."""
+    """Return a network's weights as strings: in bfloat16, half as long, with a row per input."""
     weights = network.state_dict()
     return {k: encode(w.movedim(0, -1).bfloat16().view(torch.int16)) for k, w in weights.items()}
 
 
 def fill_page(rows, z, folder, last):
-    """Return the page of assets/page/ as one HTML text, with the networks of a run in it.
+    """Return the page of assets/page/ as one HTML string, with the networks of a run in it.
 
     Args:
         rows: dict of row to Generator.
@@ -296,15 +295,23 @@ def parse_arguments(arguments=None, description="Make the pictures of a training
     """Return the options of the command line, or of the list ``arguments``."""
     parser = argparse.ArgumentParser(description=description)
     add = parser.add_argument
-    for name, folder, meaning in [
-        ("--checkpoint-dir", HERE / "checkpoints", "folder with G_<epoch>.pth and last.pt"),
-        ("--output-dir", HERE / "outputs", "folder for the pictures"),
-    ]:
-        add(name, type=Path, default=folder, help=f"{meaning} (default: %(default)s)")
-    rows = "what to show: epochs, like 7, or means of several, like 18-26 (default: four epochs "
-    add("--rows", nargs="+", metavar="ROW", help=f"{rows}and the mean of the last third)")
-    add("--seed", type=int, default=0, help="same seed, same z (default: %(default)s)")
+    checkpoints, outputs = HERE / "checkpoints", HERE / "outputs"
+    add("--checkpoint-dir", type=Path, default=checkpoints, help="folder with the checkpoints")
+    add("--output-dir", type=Path, default=outputs, help="folder for the pictures")
+    rows = "epochs, like 7, or means of several, like 18-26 (default: those that tell the story)"
+    add("--rows", nargs="+", metavar="ROW", help=rows)
+    add("--seed", type=int, default=0, help="same seed, same z (default: 0)")
     return parser.parse_args(arguments)
+
+
+def save(path, write):
+    """Call ``write(path)`` and print the path; exits with one line if that fails."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        sys.exit(f"error: cannot save {path}: {error}")
+    print(path)
 
 
 def main(arguments=None):
@@ -317,37 +324,32 @@ def main(arguments=None):
     last_G = [*rows.values()][-1]
     z = sample_z(last_G, 25, args.seed)
 
-    # The animation: the first 20 epochs, which change most, 30 over the whole run, and the means
+    last = load_last(args.checkpoint_dir / "last.pt")
+    page = fill_page(rows, z, args.checkpoint_dir, last)
+
+    outputs = args.output_dir
+    grid = draw_grid({row: generate(G, z)[:5] for row, G in rows.items()})
+    save(outputs / "MNIST_MLP_GAN.png", grid.save)
+
+    # The first 20 epochs, which change most, 30 over the whole run, and the means
     spread = [epochs[round(place)] for place in np.linspace(0, len(epochs) - 1, 30)]
     shown = [str(epoch) for epoch in sorted({*epochs[:20], *spread})]
     frames = {row: load_row(row, checkpoints) for row in shown} | mean_rows
     first, *later = [draw_frame(row, generate(G, z)) for row, G in frames.items()]
     timing = {"duration": [200] * len(later) + [2000], "loop": 0}  # milliseconds; 0: forever
+    animation = {"save_all": True, "append_images": later, **timing}
+    save(outputs / "MNIST_MLP_GAN.gif", lambda path: first.save(path, **animation))
 
-    grid = draw_grid({row: generate(G, z)[:5] for row, G in rows.items()})
+    # From a sample of the grid to the one below it in the animation, five times
     walks = torch.cat([generate(last_G, walk(z[i], z[i + 5], steps=9)) for i in range(5)])
     walks = tile_images(black_on_white(walks), scale=3, columns=9)
-    last = load_last(args.checkpoint_dir / "last.pt")
-    page = fill_page(rows, z, args.checkpoint_dir, last)
+    save(outputs / "MNIST_MLP_GAN_WALK.png", walks.save)
 
-    savers = {
-        "MNIST_MLP_GAN.png": grid.save,
-        "MNIST_MLP_GAN.gif": partial(first.save, save_all=True, append_images=later, **timing),
-        "MNIST_MLP_GAN_WALK.png": walks.save,
-        "MNIST_MLP_GAN.html": partial(Path.write_text, data=page, encoding="utf-8"),
-    }
+    save(outputs / "MNIST_MLP_GAN.html", lambda path: path.write_text(page, encoding="utf-8"))
     for row, G in mean_rows.items():
-        savers[f"G_{row}.pth"] = partial(torch.save, G.state_dict())
+        save(outputs / f"G_{row}.pth", partial(torch.save, G.state_dict()))
     if last and last["history"]:
-        savers["MNIST_MLP_GAN_CURVES.png"] = draw_curves(last["history"]).savefig
-    for name, save in savers.items():
-        path = args.output_dir / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save(path)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            sys.exit(f"error: cannot save {path}: {error}")
-        print(path)
+        save(outputs / "MNIST_MLP_GAN_CURVES.png", draw_curves(last["history"]).savefig)
     if not last:
         print(f"no curves, and no D in the page: there is no last.pt in {args.checkpoint_dir}")
 

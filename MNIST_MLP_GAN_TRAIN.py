@@ -183,14 +183,15 @@ def build_networks(args):
 
 def seed_epoch(seed, epoch):
     """Seed torch for one epoch, so that a resumed run draws the same numbers as an unbroken one."""
-    torch.manual_seed(10_000 * seed + epoch)  # no two seeds share one, up to 10,000 epochs
+    # No two runs share a number, up to 10,000 epochs; torch's CPU generator takes 32 bits of it.
+    torch.manual_seed(10_000 * seed + epoch)
 
 
 # ---- Saving ----
 
 
 def save_whole(path, write):
-    """Save a file completely or not at all, whatever happens meanwhile.
+    """Save a file completely or not at all.
 
     ``write(file)`` fills a file next to ``path``, which then takes its place. Exits with one line
     if that fails, for example on a full disk.
@@ -214,7 +215,7 @@ def save_epoch(args, parts, run):
     Args:
         args: the options.
         parts: dict of "D", "G", "d_optimizer" and "g_optimizer".
-        run: dict of what last.pt keeps besides them.
+        run: dict of what else last.pt keeps: "options", "history", "real_images", "checksum".
     """
     folder, G, epoch = args.checkpoint_dir, parts["G"], len(run["history"])
     # From the CPU, so that a plain torch.load works on machines without this one's device.
@@ -225,7 +226,7 @@ def save_epoch(args, parts, run):
     z = torch.randn(25, G.latent_size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         samples = denorm(G(z.to(args.device))).reshape(-1, 1, 28, 28)
-    samples = 1 - nn.functional.interpolate(samples, scale_factor=4)  # a pixel becomes 4x4 dots
+    samples = 1 - nn.functional.interpolate(samples, scale_factor=4)  # black ink; four times larger
     look = {"format": "png", "nrow": 5, "padding": 4, "pad_value": 1}
     save_whole(folder / "samples.png", lambda file: save_image(samples, file, **look))
 
@@ -235,15 +236,15 @@ def save_epoch(args, parts, run):
 
 def find_generators(folder):
     """Return a dict of epoch to path: every G_<epoch>.pth in ``folder``."""
-    names = [re.fullmatch(r"G_(0|[1-9][0-9]*)\.pth", path.name) for path in folder.glob("*")]
-    return {int(name[1]): folder / name[0] for name in names if name}
+    matches = [re.fullmatch(r"G_(0|[1-9][0-9]*)\.pth", path.name) for path in folder.glob("*")]
+    return {int(match[1]): folder / match[0] for match in matches if match}
 
 
 def load_last(path):
     """Return what ``save_epoch`` saved in last.pt; exits with one line if it cannot be read."""
     try:
         last = torch.load(path, map_location="cpu", weights_only=True)
-        if last["options"].keys() != CLASSIC.keys():
+        if last["options"].keys() != OPTIONS.keys():
             raise ValueError("another version of this script saved it")
         return last
     except Exception as error:  # a damaged file can raise almost anything
@@ -253,66 +254,54 @@ def load_last(path):
 # ---- Options ----
 
 HERE = Path(__file__).resolve().parent
-# What shapes a run. last.pt keeps these, so that --resume needs no other option.
-CLASSIC = {
-    "epochs": 200,
-    "batch_size": 100,
-    "lr": 0.0002,
-    "beta1": 0.9,
-    "hidden_size": hidden_size,
-    "latent_size": latent_size,
-    "seed": 0,
+# What defines a run, with the classic settings. last.pt keeps these: --resume needs no others.
+OPTIONS = {  # default, at least, less than, meaning
+    "epochs": (200, 1, math.inf, "passes over the images"),
+    "batch_size": (100, 1, math.inf, "real images per step"),
+    "lr": (0.0002, 0, 1, "learning rate of both Adam optimizers"),
+    "beta1": (0.9, 0, 1, "how much both keep of earlier gradients"),
+    "hidden_size": (hidden_size, 1, math.inf, "units per hidden layer"),
+    "latent_size": (latent_size, 1, math.inf, "length of the latent vector z"),
+    "seed": (0, 0, 400_000, "same seed, same machine: same checkpoints"),
 }
+CLASSIC = {name: default for name, (default, *_) in OPTIONS.items()}
 QUICK = {"epochs": 26, "lr": 0.001, "beta1": 0.5}
 
 
-def as_typed(options):
-    """Return a dict of options as they are typed, such as "--batch-size 100 --lr 0.001"."""
-    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
-
-
-def number(kind, least, below=math.inf):
-    """Return a type for argparse: a number of ``kind``, at least ``least`` and under ``below``."""
-
-    def parse(text):
-        value = kind(text)
-        if not least <= value < below:
-            raise ValueError
-        return value
-
-    parse.__name__ = f"{kind.__name__} in [{least}, {below})"  # for argparse's error message
-    return parse
+def flag(name):
+    """Return an option as it is typed: "--batch-size" for "batch_size"."""
+    return "--" + name.replace("_", "-")
 
 
 def parse_arguments(arguments=None):
     """Return the options of the command line, or of the list ``arguments``.
 
-    ``given`` is a dict of those options of a run that were given, and not left to the defaults.
+    ``given`` is a dict of those in OPTIONS that were typed, or that --quick set.
     """
     parser = argparse.ArgumentParser(
-        description="Train a GAN of two small MLPs on MNIST; save the Generator after every epoch.",
-        epilog=f"Without --quick: {as_typed(CLASSIC)}. With it: {as_typed(QUICK)}.",
+        description="Train a GAN of two small MLPs on MNIST; save the Generator after every epoch."
     )
     add = parser.add_argument
-    add("--quick", action="store_true", help="larger steps and fewer epochs")
-    add("--epochs", type=number(int, 1), help="passes over the images")
-    add("--batch-size", type=number(int, 1), help="real images per step")
-    add("--lr", type=number(float, 0), help="learning rate of both Adams")
-    add("--beta1", type=number(float, 0, 1), help="how much both Adams keep of earlier gradients")
-    add("--hidden-size", type=number(int, 1), help="units per hidden layer")
-    add("--latent-size", type=number(int, 1), help="numbers in a z")
-    add("--seed", type=number(int, 0, 400_000), help="same seed, same machine: same checkpoints")
+    quick = " ".join(f"{flag(name)} {value}" for name, value in QUICK.items())
+    add("--quick", action="store_true", help=f"larger steps and fewer epochs: {quick}")
+    for name, (default, _, _, meaning) in OPTIONS.items():
+        add(flag(name), type=type(default), help=f"{meaning} (default: {default})")
     gpu = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    add("--device", default=str(gpu or "cpu"), help="cpu, cuda, mps, ...: a GPU if there is one")
+    add("--device", default=str(gpu or "cpu"), help="cpu, cuda, mps, ... (default: a GPU if any)")
     data = HERE / "data" / "MNIST" / "raw"
     add("--data-dir", type=Path, default=data, help=f"folder with {ARCHIVE}")
     add("--checkpoint-dir", type=Path, default=HERE / "checkpoints", help="folder to save in")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--resume", action="store_true", help="continue the run in that folder")
-    choice.add_argument("--overwrite", action="store_true", help="delete it and start a new one")
+    choice.add_argument("--overwrite", action="store_true", help="delete that run, start a new one")
 
     args = parser.parse_args(arguments)
-    typed = {name: vars(args)[name] for name in CLASSIC if vars(args)[name] is not None}
+    typed = {name: vars(args)[name] for name in OPTIONS if vars(args)[name] is not None}
+    for name, value in typed.items():
+        _, least, below, _ = OPTIONS[name]
+        if not least <= value < below:
+            limit = "" if below == math.inf else f" and less than {below}"
+            parser.error(f"{flag(name)} must be at least {least}{limit}, not {value}")
     args.given = (QUICK if args.quick else {}) | typed
     vars(args).update(CLASSIC | args.given)
     return args
@@ -321,29 +310,27 @@ def parse_arguments(arguments=None):
 # ---- The whole run ----
 
 
-def find_run(args):
-    """Return the run to resume, and give ``args`` its options; or an empty run, to be started.
-
-    Exits with one line if an option contradicts the run, or if a start would overwrite one.
-    """
-    folder, last = args.checkpoint_dir, args.checkpoint_dir / "last.pt"
-    if args.resume:
-        run = load_last(last)
-        for name, value in run["options"].items():
-            given = args.given.get(name, value)
-            if given != value and name != "epochs":
-                own = as_typed({name: value})
-                sys.exit(f"error: the run in {folder} has {own}, not {given}")
-        vars(args).update(run["options"] | args.given)
-        return run
-
+def refuse_to_overwrite(folder):
+    """Exit with one line if ``folder`` holds a run with a trained epoch."""
+    last = folder / "last.pt"
     trained = find_generators(folder).keys() - {0}  # nothing is lost with the untrained one
-    if not args.overwrite and (trained or (last.exists() and load_last(last)["history"])):
+    if trained or (last.exists() and load_last(last)["history"]):
         sys.exit(
             f"error: {folder} holds a run: --resume continues it, --overwrite deletes it, "
             "another --checkpoint-dir leaves it alone"
         )
-    return {"history": []}  # [epoch, d_loss, g_loss, D(x), D(G(z))] for each epoch
+
+
+def load_run(args):
+    """Return the run to resume, and give ``args`` its options; exits if one contradicts them."""
+    run = load_last(args.checkpoint_dir / "last.pt")
+    for name, value in run["options"].items():
+        given = args.given.get(name, value)
+        if given != value and name != "epochs":
+            folder = args.checkpoint_dir
+            sys.exit(f"error: the run in {folder} has {flag(name)} {value}, not {given}")
+    vars(args).update(run["options"] | args.given)
+    return run
 
 
 def command(script, folder, *options):
@@ -355,15 +342,21 @@ def command(script, folder, *options):
 def main(arguments=None):
     """Run the script with the command line's options, or the list ``arguments``."""
     args = parse_arguments(arguments)
-    run, folder = find_run(args), args.checkpoint_dir
+    folder = args.checkpoint_dir
+    run = {"history": []}  # [epoch, d_loss, g_loss, D(x), D(G(z))] for each epoch
+    if args.resume:
+        run = load_run(args)
+    elif not args.overwrite:
+        refuse_to_overwrite(folder)
 
     images = load_images(args.data_dir / ARCHIVE)
     checksum = hashlib.sha256(images.numpy()).hexdigest()
-    if run.setdefault("checksum", checksum) != checksum:
+    if args.resume and run["checksum"] != checksum:
         sys.exit(f"error: the run in {folder} was trained on other images than {args.data_dir}")
+    run["checksum"] = checksum
     # For TEST's page. A clone, because a slice would be saved with the whole tensor behind it.
     run["real_images"] = images[:100].clone()
-    run["options"] = {name: vars(args)[name] for name in CLASSIC}
+    run["options"] = {name: vars(args)[name] for name in OPTIONS}
     try:
         images = images.to(args.device)
     except (RuntimeError, AssertionError) as error:  # an AssertionError: torch without CUDA
