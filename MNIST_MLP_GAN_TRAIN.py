@@ -39,17 +39,12 @@ criterion = nn.BCELoss()  # binary cross-entropy: -log(score) for label 1, -log(
 
 
 def train_discriminator(D, G, d_optimizer, real_images):
-    """Update D to tell ``real_images`` from G's: the inner step of Algorithm 1, Goodfellow et al.
+    """Update D, and only D, to tell ``real_images``, (N, 784) in [-1, 1], from G's.
 
-    Args:
-        D: the Discriminator, the only network that changes.
-        G: the Generator.
-        d_optimizer: the optimizer of D's parameters.
-        real_images: (N, 784), in [-1, 1].
+    This is the inner step of the paper's Algorithm 1. It returns, as they were before the update:
 
-    Returns:
-        d_loss: scalar, -mean(log D(x)) - mean(log(1 - D(G(z)))), before the update.
-        real_score, fake_score: (N, 1), D(x) and D(G(z)), before the update.
+        d_loss: scalar, -mean(log D(x)) - mean(log(1 - D(G(z))))
+        real_score, fake_score: D(x) and D(G(z)), each (N, 1)
     """
     batch_size, device = len(real_images), real_images.device
 
@@ -74,16 +69,10 @@ def train_discriminator(D, G, d_optimizer, real_images):
 
 
 def train_generator(D, G, g_optimizer, batch_size):
-    """Update G to fool D: the outer step of Algorithm 1, with the loss of the paper's section 3.
+    """Update G, and only G, to fool D with ``batch_size`` images.
 
-    Args:
-        D: the Discriminator.
-        G: the Generator, the only network that changes.
-        g_optimizer: the optimizer of G's parameters.
-        batch_size: how many images G makes for this step.
-
-    Returns:
-        g_loss: scalar, -mean(log D(G(z))), before the update.
+    This is the outer step of Algorithm 1, with the loss of the paper's section 3. It returns
+    g_loss as it was before the update: scalar, -mean(log D(G(z))).
     """
     device = next(G.parameters()).device  # where G's weights are
 
@@ -107,10 +96,8 @@ def train_generator(D, G, g_optimizer, batch_size):
 def train_epoch(D, G, d_optimizer, g_optimizer, batches):
     """Take D's step, then G's, for each of ``batches`` of real images, (N, 784) in [-1, 1].
 
-    This is Algorithm 1 of Goodfellow et al. with k = 1: one step of D for each step of G.
-
-    Returns:
-        list of the epoch's means per image: d_loss, g_loss, D(x), D(G(z)).
+    This is Algorithm 1 with k = 1: one step of D for each step of G. It returns the means over
+    the epoch's images: [d_loss, g_loss, D(x), D(G(z))].
     """
     totals = torch.zeros(4, device=next(G.parameters()).device)
     count = 0
@@ -132,15 +119,12 @@ ARCHIVE = "train-images-idx3-ubyte.gz"  # in --data-dir
 
 
 def load_images(path):
-    """Return the images in an archive such as MNIST's train-images-idx3-ubyte.gz.
+    """Return the images in an archive like MNIST's: uint8, (N, 784), where 255 is ink.
 
-    Its format is called IDX: a header of four big-endian integers (a magic number, how many images
-    there are, their height and their width), then a byte for every pixel, image by image and row
-    by row. We read it here because torchvision's MNIST class also writes: it unpacks the archive
-    next to it, and downloads MNIST over images of your own.
-
-    Returns:
-        uint8, (N, 784): 0 is paper, 255 is ink.
+    The format is called IDX: a header of four big-endian integers (the number 2051, how many
+    images there are, their height and their width), then a byte for every pixel, image by image
+    and row by row. We read it here because torchvision's MNIST class also writes: it unpacks the
+    archive next to it, and downloads MNIST over images of your own.
 
     Exits with one line if ``path`` cannot be read, or has no images of 28x28 pixels.
     """
@@ -156,10 +140,7 @@ def load_images(path):
 
 
 def shuffled_batches(images, batch_size):
-    """Yield every image once, in random order, in batches of float32 (N, 784) in [-1, 1].
-
-    The last batch is smaller when ``batch_size`` does not divide the number of images.
-    """
+    """Yield every image once, in random order, in batches of float32 (N, 784) in [-1, 1]."""
     # Picked by index from one tensor: a DataLoader would fetch and convert them one by one.
     for batch in torch.randperm(len(images), device=images.device).split(batch_size):
         yield images.index_select(0, batch).float().div_(127.5).sub_(1)
@@ -187,14 +168,13 @@ def seed_epoch(seed, epoch):
     torch.manual_seed(10_000 * seed + epoch)
 
 
-# ---- Saving ----
+# ---- Saving and resuming ----
 
 
 def save_whole(path, write):
-    """Save a file completely or not at all.
+    """Save a file completely or not at all: ``write(file)`` fills another, which is then renamed.
 
-    ``write(file)`` fills a file next to ``path``, which then takes its place. Exits with one line
-    if that fails, for example on a full disk.
+    Exits with one line if that fails, for example on a full disk.
     """
     unfinished = path.with_name(path.name + ".unfinished")
     try:
@@ -207,15 +187,9 @@ def save_whole(path, write):
 
 
 def save_epoch(args, parts, run):
-    """Save the files listed at the top.
+    """Save G_<n>.pth, samples.png and last.pt, which holds ``parts`` and ``run``.
 
-    last.pt comes last: if saving is interrupted, --resume trains that epoch again, and ends with
-    the same Generator.
-
-    Args:
-        args: the options.
-        parts: dict of "D", "G", "d_optimizer" and "g_optimizer".
-        run: dict of what else last.pt keeps: "options", "history", "real_images", "checksum".
+    last.pt comes last: if saving is interrupted, --resume trains the same epoch again.
     """
     folder, G, epoch = args.checkpoint_dir, parts["G"], len(run["history"])
     # From the CPU, so that a plain torch.load works on machines without this one's device.
@@ -240,15 +214,34 @@ def find_generators(folder):
     return {int(match[1]): folder / match[0] for match in matches if match}
 
 
-def load_last(path):
-    """Return what ``save_epoch`` saved in last.pt; exits with one line if it cannot be read."""
+def refuse_to_overwrite(folder):
+    """Exit with one line if ``folder`` holds a run with a trained epoch."""
+    last = folder / "last.pt"
+    trained = find_generators(folder).keys() - {0}  # nothing is lost with the untrained one
+    if trained or (last.exists() and load_run(last)["history"]):
+        sys.exit(
+            f"error: {folder} holds a run: --resume continues it, --overwrite deletes it, "
+            "another --checkpoint-dir leaves it alone"
+        )
+
+
+def load_run(path, given=()):
+    """Return what ``save_epoch`` saved in last.pt.
+
+    Exits with one line if it cannot be read, or if an option in ``given`` contradicts the run.
+    """
     try:
-        last = torch.load(path, map_location="cpu", weights_only=True)
-        if last["options"].keys() != OPTIONS.keys():
+        run = torch.load(path, map_location="cpu", weights_only=True)
+        options = run["options"]
+        if options.keys() != OPTIONS.keys():
             raise ValueError("another version of this script saved it")
-        return last
     except Exception as error:  # a damaged file can raise almost anything
         sys.exit(f"error: cannot read {path}: {error!r}")
+    for name in given:
+        if given[name] != options[name] and name != "epochs":
+            option = f"{flag(name)} {options[name]}"
+            sys.exit(f"error: the run in {path.parent} has {option}, not {given[name]}")
+    return run
 
 
 # ---- Options ----
@@ -310,29 +303,6 @@ def parse_arguments(arguments=None):
 # ---- The whole run ----
 
 
-def refuse_to_overwrite(folder):
-    """Exit with one line if ``folder`` holds a run with a trained epoch."""
-    last = folder / "last.pt"
-    trained = find_generators(folder).keys() - {0}  # nothing is lost with the untrained one
-    if trained or (last.exists() and load_last(last)["history"]):
-        sys.exit(
-            f"error: {folder} holds a run: --resume continues it, --overwrite deletes it, "
-            "another --checkpoint-dir leaves it alone"
-        )
-
-
-def load_run(args):
-    """Return the run to resume, and give ``args`` its options; exits if one contradicts them."""
-    run = load_last(args.checkpoint_dir / "last.pt")
-    for name, value in run["options"].items():
-        given = args.given.get(name, value)
-        if given != value and name != "epochs":
-            folder = args.checkpoint_dir
-            sys.exit(f"error: the run in {folder} has {flag(name)} {value}, not {given}")
-    vars(args).update(run["options"] | args.given)
-    return run
-
-
 def command(script, folder, *options):
     """Return the command that runs ``script`` on the run in ``folder``, to be pasted anywhere."""
     words = [sys.executable, HERE / script, "--checkpoint-dir", folder.resolve(), *options]
@@ -345,7 +315,8 @@ def main(arguments=None):
     folder = args.checkpoint_dir
     run = {"history": []}  # [epoch, d_loss, g_loss, D(x), D(G(z))] for each epoch
     if args.resume:
-        run = load_run(args)
+        run = load_run(folder / "last.pt", args.given)
+        vars(args).update(run["options"] | args.given)
     elif not args.overwrite:
         refuse_to_overwrite(folder)
 

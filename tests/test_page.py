@@ -20,7 +20,7 @@ from MNIST_MLP_GAN_NETWORK import Discriminator, Generator
 from MNIST_MLP_GAN_TEST import fill_page, sample_z, walk
 
 SMALL = {"hidden_size": 64}  # networks, for a page that opens fast
-TITLES = ["epoch 0", "epoch 1", "epoch 3", "epochs 1-3, mean of 3 networks"]
+TITLES = ["epoch 0", "epoch 1", "epoch 3", "epochs 1-3, mean weights of 3 networks"]
 SIZES = [{"width": w, "height": h} for w, h in [(1366, 640), (390, 664), (664, 390), (320, 568)]]
 LAPTOP, PHONE, *_ = SIZES
 # For a run as root in a container, and without the browser's own requests to its maker
@@ -384,7 +384,7 @@ def test_game_counts_for_each_epoch_and_moves_nothing(page, run):
         yours, ds = yours + (you == real), ds + (scores[real] > scores[1 - real])
         answer = page.inner_text("#answer")
         assert answer.startswith(f"{'Yes' if you == real else 'No'}, the {['left', 'right'][real]}")
-        assert f"You: {yours} of {number}. D: {ds} of {number}." in answer
+        assert f"you {yours} of {number}, D {ds} of {number}." in answer
         given = [float(score) for score in re.findall(r"[01]\.\d\d", answer)]
         assert given == pytest.approx(scores, abs=0.011)
         page.click("#next")
@@ -454,7 +454,7 @@ def test_each_thing_is_said_once_and_in_the_readmes_order(page):
     headings += ["Follow the gradient", "Drag one number of z", "From one digit to another"]
     assert page.locator("h1, h2").all_inner_texts() == headings
     assert not page.is_visible("#notice")
-    assert page.locator("#marks span").all_inner_texts() == ["0", "1", "3", "1-3"]
+    assert page.locator("#marks span").all_inner_texts() == ["0", "1", "3", "mean"]
     page.clock.run_for(1000)
     tree = page.locator("body").aria_snapshot()
     for once in [f"D says {page.inner_text('#score')}", "Draw here, or with arrows"]:

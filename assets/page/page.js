@@ -178,8 +178,8 @@ function makeTiles(id, name, count, press) {
 }
 const samples = makeTiles("samples", "tile", 25, (i) => change({ z: state.zs[i], pixels: null }));
 const between = makeTiles("between", "between", 9, (i) => {
-  if (i % 8) change({ z: zBetween(i), pixels: null });
-  else change({ ends: state.ends.with(i / 8, newZ()) });
+  const z = i % 8 ? zBetween(i) : newZ(); // an end becomes new
+  change({ z, pixels: null, ends: i % 8 ? state.ends : state.ends.with(i / 8, z) });
 });
 find("new").onclick = () => change(newTiles(state.zs.map(newZ)));
 const range = (i) => `<input type="range" min="-3" max="3" step="0.1" aria-label="z ${i}" />`;
@@ -204,12 +204,13 @@ bars.forEach((bar, i) => onDrag(bar, (v) => ({ z: state.z.with(i, v), pixels: nu
 onDrag(row, (i) => ({ row: i }));
 const titles = run.rows.map(({ title }) => {
   const [first, last] = title.match(/\d+/g);
-  return last ? `${title}, mean of ${last - first + 1} networks` : title;
+  return last ? `${title}, mean weights of ${last - first + 1} networks` : title;
 });
 row.max = lastRow;
 fill("marks", titles.length, (i) => {
   if ((lastRow - i) % Math.ceil(titles.length / 8)) return ""; // at most eight marks
-  return `<span style="--at: ${i / lastRow || 0}">${run.rows[i].title.split(" ")[1]}</span>`;
+  const [noun, number] = run.rows[i].title.split(" ");
+  return `<span style="--at: ${i / lastRow || 0}">${noun == "epoch" ? number : "mean"}</span>`;
 });
 
 // ---- Be the Generator: draw ----
@@ -285,8 +286,8 @@ function answer(i) {
   pair = null;
   find("answer").textContent =
     `${i == real ? "Yes" : "No"}, the ${real ? "right" : "left"} one is real.
-    D says ${scores[0].toFixed(2)} and ${scores[1].toFixed(2)}.
-    You: ${count.you} of ${count.pairs}. D: ${count.D} of ${count.pairs}.`;
+    D gives ${scores[0].toFixed(2)} and ${scores[1].toFixed(2)}.
+    Correct: you ${count.you} of ${count.pairs}, D ${count.D} of ${count.pairs}.`;
 }
 find("next").onclick = rival.onchange = newPair;
 fill("rival", titles.length, (i) => `<option>${titles[i]}</option>`);
