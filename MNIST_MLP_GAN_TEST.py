@@ -12,8 +12,8 @@ last.pt in checkpoints/ and saves these files in outputs/:
     MNIST_MLP_GAN.html          a page to play with these Generators: open it in a browser
     G_<first>-<last>.pth        the Generator of a row that is a mean
 
-A column of the grid, like a tile of the animation, has the same z in every row, so that you see
-what becomes of it. Nothing is picked by hand; another --seed shows other samples.
+A column of the grid, like a tile of the animation, has the same z in every row, so you see
+how the image changes. Nothing is picked by hand; another --seed shows other samples.
 """
 
 import argparse
@@ -122,10 +122,10 @@ def find_checkpoints(folder):
 
 
 def choose_rows(epochs):
-    """Return the rows that tell the story of a run, from its list of ``epochs``, as strings.
+    """Return the rows to show by default, as strings, of a run with these ``epochs``.
 
-    Four epochs, more of them early, where most happens, and the mean of the last third. For 0 to
-    26: 0, 1, 4, 26 and 18-26. If there are only five epochs or fewer: all of them.
+    They are four epochs, more of them early, where most happens, and the mean of the last third:
+    for 0 to 26, "0", "1", "4", "26" and "18-26". Five epochs or fewer are all shown.
     """
     if len(epochs) <= 5:
         return [str(epoch) for epoch in epochs]
@@ -135,7 +135,7 @@ def choose_rows(epochs):
 
 
 def load_row(row, checkpoints):
-    """Return the Generator of ``row``; exits if it is no row, or if a checkpoint is missing.
+    """Return the Generator of ``row``; exits if it is not a row, or if a checkpoint is missing.
 
     A mean is over all checkpoints from its first epoch to its last.
     """
@@ -298,7 +298,7 @@ def parse_arguments(arguments=None, description="Make the pictures of a training
     checkpoints, outputs = HERE / "checkpoints", HERE / "outputs"
     add("--checkpoint-dir", type=Path, default=checkpoints, help="folder with the checkpoints")
     add("--output-dir", type=Path, default=outputs, help="folder for the pictures")
-    rows = "epochs, like 7, or means of several, like 18-26 (default: those that tell the story)"
+    rows = "epochs, like 7, or means of several, like 18-26 (default: four and a mean)"
     add("--rows", nargs="+", metavar="ROW", help=rows)
     add("--seed", type=int, default=0, help="same seed, same z (default: 0)")
     return parser.parse_args(arguments)
