@@ -7,7 +7,7 @@ a table, and saves these files in outputs/:
 
     MNIST_MLP_GAN_SCORES.csv        the table, with more columns
     MNIST_MLP_GAN_CLOUD.png         samples and real digits as clouds of points, a panel per row
-    MNIST_MLP_GAN_NEIGHBOURS.png    samples of the last row, each beside the nearest training image
+    MNIST_MLP_GAN_NEIGHBORS.png    samples of the last row, each beside the nearest training image
 
 Images are vectors of 784 pixels from 0, paper, to 1, ink, and distances are Euclidean. What the
 measures mean, and what we measured, is in tests/README.md.
@@ -155,7 +155,7 @@ def score_digits(images, real):
 
 
 def radii(images):
-    """Return the distance from each of ``images`` to its fifth nearest neighbour: (N,)."""
+    """Return the distance from each of ``images`` to its fifth nearest neighbor: (N,)."""
     # The sixth nearest, because each image is nearest to itself
     nearest = [pairs.topk(6, largest=False).values for pairs in distances(images, images)]
     return torch.cat(nearest)[:, 5]
@@ -164,7 +164,7 @@ def radii(images):
 def score_variety(samples, real):
     """Return how real ``samples``, (N, 784), look, and how much of what is real is among them.
 
-    Draw a ball around every test image that reaches its fifth nearest neighbour: precision is the
+    Draw a ball around every test image that reaches its fifth nearest neighbor: precision is the
     share of samples inside some ball. Draw such balls around the samples: recall is the share of
     test images inside some ball. Kynkäänniemi et al. 2019, https://arxiv.org/abs/1904.06991, but
     in pixels. There a digit moved by two pixels is far away, and a plain digit is in more balls
@@ -254,7 +254,7 @@ def draw_cloud(samples, train, points=2000):
     return figure
 
 
-def draw_neighbours(row, samples, train):
+def draw_neighbors(row, samples, train):
     """Return a picture of 25 ``samples`` in black, each beside its nearest training image in blue.
 
     The last column of Figure 2 in Goodfellow et al. 2014 does the same, to show what G memorized.
@@ -283,8 +283,8 @@ def main(arguments=None):
 
     cloud = draw_cloud(samples, real["train"])
     cloud.savefig(args.output_dir / "MNIST_MLP_GAN_CLOUD.png")
-    neighbours = draw_neighbours(rows[-1], samples[rows[-1]][:25], real["train"])
-    neighbours.save(args.output_dir / "MNIST_MLP_GAN_NEIGHBOURS.png")
+    neighbors = draw_neighbors(rows[-1], samples[rows[-1]][:25], real["train"])
+    neighbors.save(args.output_dir / "MNIST_MLP_GAN_NEIGHBORS.png")
     scores = score_rows(samples, real)
     save_scores(args.output_dir / "MNIST_MLP_GAN_SCORES.csv", scores)
     print(format_table(scores))

@@ -159,9 +159,9 @@ def test_cloud_projects_onto_the_two_directions_that_vary_most(real, scored):
     assert [text.get_text() for text in legend.get_texts()] == ["real digits", "fakes"]
 
 
-def test_neighbours_show_the_sample_and_the_training_image(scored, real):
-    """The sample is the first training image in black and white: its neighbour has the shades."""
-    page = np.array(Image.open(scored / "MNIST_MLP_GAN_NEIGHBOURS.png")) / 255
+def test_neighbors_show_the_sample_and_the_training_image(scored, real):
+    """The sample is the first training image in black and white: its neighbor has the shades."""
+    page = np.array(Image.open(scored / "MNIST_MLP_GAN_NEIGHBORS.png")) / 255
     digit = real["train"][0].reshape(28, 28, 1).numpy()
     blue = np.array([0.12, 0.35, 0.75])
     pair = np.hstack([np.repeat(1 - digit.round(), 3, axis=2), 1 - digit * (1 - blue)])
