@@ -12,8 +12,8 @@ last.pt in checkpoints/ and saves these files in outputs/:
     MNIST_MLP_GAN.html          a page to play with these Generators: open it in a browser
     G_<first>-<last>.pth        the Generator of a row that is a mean
 
-A column of the grid, like a tile of the animation, has the same z in every row, so you see
-how the image changes. Nothing is picked by hand; another --seed shows other samples.
+Each column of the grid and each tile of the animation keeps its z, so you see how the image
+changes. Nothing is picked by hand; another --seed shows other samples.
 """
 
 import argparse
@@ -44,7 +44,7 @@ HERE = Path(__file__).resolve().parent
 def load_generator(path):
     """Return the Generator saved at ``path``, whatever its layers' sizes.
 
-    Exits with one line if the file cannot be read or does not fit the Generator in NETWORK.
+    Exits with a one-line error if the file cannot be read or does not fit the Generator in NETWORK.
     """
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
@@ -90,7 +90,7 @@ def walk(a, b, steps):
     """Return ``steps`` latent vectors from ``a`` to ``b``, (steps, latent_size).
 
     Vectors on the arc cos(t) a + sin(t) b have the same distribution as a and b, and about their
-    length. On the paper's straight line (Figure 3), those halfway are too short for G.
+    length. On a straight line, as in the paper's Figure 3, those halfway are too short for G.
     """
     t = torch.linspace(0, math.pi / 2, steps).reshape(-1, 1)  # a column, to get a row per vector
     return torch.cos(t) * a + torch.sin(t) * b
@@ -262,12 +262,12 @@ def fill_page(rows, z, folder, last):
         rows: dict of row to Generator.
         z: (25, latent_size), the latent vectors of the samples.
         folder: the run's, for an error's text.
-        last: last.pt's contents, for D and real images, or None: a page without these.
+        last: the contents of last.pt, or None for a page without D and real images.
     """
     run = {"z": z.tolist()}
     run["rows"] = [{"title": row_title(row), "G": encode_weights(G)} for row, G in rows.items()]
-    # What torch computes from the first z with the page's weights: if the page gets anything
-    # else, NETWORK was edited, and the page's own networks were not.
+    # What torch computes from the first z with the page's weights. If the page gets anything
+    # else, NETWORK was edited but the page's own networks were not.
     G = copy.deepcopy([*rows.values()][-1]).bfloat16().float().eval()
     image = G(z[:1])
     run["check"] = {"image": image[0].tolist()}
@@ -305,7 +305,7 @@ def parse_arguments(arguments=None, description="Make the pictures of a training
 
 
 def save(path, write):
-    """Call ``write(path)`` and print the path; exits with one line if that fails."""
+    """Call ``write(path)`` and print the path; exits with a one-line error if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path)
@@ -351,7 +351,7 @@ def main(arguments=None):
     if last and last["history"]:
         save(outputs / "MNIST_MLP_GAN_CURVES.png", draw_curves(last["history"]).savefig)
     if not last:
-        print(f"no curves, and no D in the page: there is no last.pt in {args.checkpoint_dir}")
+        print(f"no curves, and no D on the page: there is no last.pt in {args.checkpoint_dir}")
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def train_epoch(D, G, d_optimizer, g_optimizer, batches):
         d_loss, real_score, fake_score = train_discriminator(D, G, d_optimizer, real_images)
         g_loss = train_generator(D, G, g_optimizer, batch_size)
 
-        # Added up on the device: reading a number from a GPU would make it wait every time.
+        # Add these up on the device. Reading a number from a GPU would make the GPU wait.
         means = torch.stack([d_loss, g_loss, real_score.mean(), fake_score.mean()])
         totals += batch_size * means  # the last batch may be smaller
         count += batch_size
@@ -123,10 +123,10 @@ def load_images(path):
 
     The format is called IDX: a header of four big-endian integers (the number 2051, how many
     images there are, their height and their width), then a byte for every pixel, image by image
-    and row by row. We read it here because torchvision's MNIST class also writes: it unpacks the
-    archive next to it, and downloads MNIST over images of your own.
+    and row by row. We read it here because torchvision's MNIST class also writes files. It
+    unpacks the archive next to it, and downloads MNIST over your own images.
 
-    Exits with one line if ``path`` cannot be read, or has no images of 28x28 pixels.
+    Exits with a one-line error if ``path`` cannot be read, or has no images of 28x28 pixels.
     """
     try:
         data = gzip.decompress(path.read_bytes())
@@ -163,8 +163,8 @@ def build_networks(args):
 
 
 def seed_epoch(seed, epoch):
-    """Seed torch for one epoch, so that a resumed run draws the same numbers as an unbroken one."""
-    # No two runs share a number, up to 10,000 epochs; torch's CPU generator takes 32 bits of it.
+    """Seed torch for one epoch, so that a resumed run draws the numbers of an uninterrupted one."""
+    # Up to 10,000 epochs, no two runs share a number. torch's CPU generator uses 32 bits of it.
     torch.manual_seed(10_000 * seed + epoch)
 
 
@@ -174,7 +174,7 @@ def seed_epoch(seed, epoch):
 def save_whole(path, write):
     """Save a file completely or not at all: ``write(file)`` fills another, which is then renamed.
 
-    Exits with one line if that fails, for example on a full disk.
+    Exits with a one-line error if that fails, for example on a full disk.
     """
     unfinished = path.with_name(path.name + ".unfinished")
     try:
@@ -215,7 +215,7 @@ def find_generators(folder):
 
 
 def refuse_to_overwrite(folder):
-    """Exit with one line if ``folder`` holds a run with a trained epoch."""
+    """Exit with a one-line error if ``folder`` holds a run with a trained epoch."""
     last = folder / "last.pt"
     trained = find_generators(folder).keys() - {0}  # nothing is lost with the untrained one
     if trained or (last.exists() and load_run(last)["history"]):
@@ -228,7 +228,7 @@ def refuse_to_overwrite(folder):
 def load_run(path, given=()):
     """Return what ``save_epoch`` saved in last.pt.
 
-    Exits with one line if it cannot be read, or if an option in ``given`` contradicts the run.
+    Exits with a one-line error if it cannot be read, or if an option in ``given`` contradicts it.
     """
     try:
         run = torch.load(path, map_location="cpu", weights_only=True)
@@ -247,12 +247,12 @@ def load_run(path, given=()):
 # ---- Options ----
 
 HERE = Path(__file__).resolve().parent
-# What defines a run, with the classic settings. last.pt keeps these: --resume needs no others.
+# The options that define a run, with their classic values. last.pt keeps them for --resume.
 OPTIONS = {  # default, at least, less than, meaning
     "epochs": (200, 1, math.inf, "passes over the images"),
     "batch_size": (100, 1, math.inf, "real images per step"),
     "lr": (0.0002, 0, 1, "learning rate of both Adam optimizers"),
-    "beta1": (0.9, 0, 1, "how much both keep of earlier gradients"),
+    "beta1": (0.9, 0, 1, "how much of earlier gradients both keep"),
     "hidden_size": (hidden_size, 1, math.inf, "units per hidden layer"),
     "latent_size": (latent_size, 1, math.inf, "length of the latent vector z"),
     "seed": (0, 0, 400_000, "same seed, same machine: same checkpoints"),
@@ -323,7 +323,7 @@ def main(arguments=None):
     images = load_images(args.data_dir / ARCHIVE)
     checksum = hashlib.sha256(images.numpy()).hexdigest()
     if args.resume and run["checksum"] != checksum:
-        sys.exit(f"error: the run in {folder} was trained on other images than {args.data_dir}")
+        sys.exit(f"error: the run in {folder} was not trained on the images in {args.data_dir}")
     run["checksum"] = checksum
     # For TEST's page. A clone, because a slice would be saved with the whole tensor behind it.
     run["real_images"] = images[:100].clone()

@@ -457,7 +457,7 @@ def test_each_thing_is_said_once_and_in_the_readmes_order(page):
     assert page.locator("#marks span").all_inner_texts() == ["0", "1", "3", "mean"]
     page.clock.run_for(1000)
     tree = page.locator("body").aria_snapshot()
-    for once in [f"D says {page.inner_text('#score')}", "Draw here, or with arrows"]:
+    for once in [f"D says {page.inner_text('#score')}", "Draw here, or use arrows"]:
         assert tree.count(once) == 1
     page.click("#pixels")
     page.clock.run_for(1500)  # while it moves, nothing is read

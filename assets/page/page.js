@@ -25,8 +25,8 @@ function fitsTorch() {
   }
 }
 if (!fitsTorch()) {
-  find("notice").textContent = `The networks in MNIST_MLP_GAN_NETWORK.py were changed, and the page
-    was not: change assets/page/networks.js, too, and make the page again.`;
+  find("notice").textContent = `The networks in MNIST_MLP_GAN_NETWORK.py were changed, but the page
+    was not. Change assets/page/networks.js, too, and make the page again.`;
   throw Error("changed");
 }
 
@@ -92,7 +92,7 @@ function show() {
   reading = setTimeout(() => (find("heard").textContent = find("says").textContent), 500);
   gradient = discriminatorBackward(D, layers);
   const most = Math.max(...gradient.map(Math.abs));
-  const strength = Math.min(1, Math.sqrt(Math.hypot(...gradient))); // a weak wish is faint
+  const strength = Math.min(1, Math.sqrt(Math.hypot(...gradient))); // a small gradient looks faint
   const color = (g) => (g < 0 ? [230, 97, 0] : [31, 119, 208]);
   paint(find("map"), gradient, (g) => [...color(g), (255 * strength * Math.abs(g)) / most]);
   find("z").ariaDisabled = pixels != null;
