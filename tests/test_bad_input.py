@@ -54,16 +54,7 @@ def test_numbers_out_of_range_and_devices_that_do_not_work(train, tmp_path):
     for option in ["--epochs", "--batch-size", "--hidden-size", "--latent-size"]:
         for value in [0, -1, 1.5, "x"]:
             train(tmp_path / "new", f"{option}={value}", fails=[option, value])
-    wrong = [
-        "--lr=-1",
-        "--lr=1",
-        "--lr=nan",
-        "--beta1=1",
-        "--beta1=-0.1",
-        "--seed=-1",
-        "--seed=400000",
-    ]
-    for option in wrong:
+    for option in "--lr=-1 --lr=1 --lr=nan --beta1=1 --beta1=-0.1 --seed=-1 --seed=400000".split():
         train(tmp_path / "new", option, fails=option.split("="))
     for name in ["nonsense", "cuda:99"]:
         train(tmp_path / "new", "--device", name, fails=[f"--device {name}"])
