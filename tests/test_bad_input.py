@@ -51,11 +51,12 @@ def test_defaults_quick_and_help(capsys):
 
 
 def test_numbers_out_of_range_and_devices_that_do_not_work(train, tmp_path):
-    for option in ["--epochs", "--batch-size", "--hidden-size", "--latent-size"]:
-        for value in [0, -1, 1.5, "x"]:
+    sizes = ["--epochs", "--batch-size", "--hidden-size", "--latent-size"]
+    wrong = dict.fromkeys(sizes, [0, -1, 1.5, "x"])
+    wrong |= {"--lr": [-1, 1, "nan"], "--beta1": [-0.1, 1], "--seed": [-1, 400_000]}
+    for option, values in wrong.items():
+        for value in values:
             train(tmp_path / "new", f"{option}={value}", fails=[option, value])
-    for option in "--lr=-1 --lr=1 --lr=nan --beta1=1 --beta1=-0.1 --seed=-1 --seed=400000".split():
-        train(tmp_path / "new", option, fails=option.split("="))
     for name in ["nonsense", "cuda:99"]:
         train(tmp_path / "new", "--device", name, fails=[f"--device {name}"])
     assert not (tmp_path / "new").exists()
