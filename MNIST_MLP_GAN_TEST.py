@@ -42,7 +42,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def load_generator(path):
-    """Return the Generator saved at ``path``, whatever its layers' sizes.
+    """Return the Generator saved at ``path``, with the sizes of its first layer.
 
     Exits with a one-line error if the file cannot be read or does not fit the Generator in NETWORK.
     """
@@ -60,11 +60,11 @@ def load_weights(network, weights, path):
         network.load_state_dict(weights)
     except RuntimeError as error:  # torch says what does not fit, in several lines
         sys.exit(f"error: {path} does not fit your networks: {' '.join(str(error).split())}")
-    return network
+    return network.eval()  # for layers like dropout, if you add some
 
 
 def load_last(path):
-    """Return what TRAIN saved in last.pt, or None without one; exits if it cannot be read."""
+    """Return what TRAIN saved in last.pt, or None if it is not there; exits if it is damaged."""
     if not path.exists():
         return None
     try:
@@ -105,7 +105,9 @@ def mean_generator(generators):
     mean = copy.deepcopy(generators[0])
     states = [G.state_dict() for G in generators]
     for name, weight in mean.state_dict().items():
-        weight.copy_(torch.stack([state[name] for state in states]).mean(dim=0))
+        # This changes ``mean``, too: a state_dict shares its network's tensors. "float": batch
+        # normalization counts its batches in integers, which have no mean.
+        weight.copy_(torch.stack([state[name] for state in states]).float().mean(dim=0))
     return mean
 
 
@@ -140,8 +142,9 @@ def load_row(row, checkpoints):
     A mean is over all checkpoints from its first epoch to its last.
     """
     match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", row)
-    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-    if first > last:
+    if match:
+        first, last = int(match[1]), int(match[2] or match[1])
+    if not match or first > last:
         sys.exit(f"error: {row!r} is neither an epoch, like 7, nor a mean of several, like 18-26")
     for epoch in (first, last):
         if epoch not in checkpoints:

@@ -41,7 +41,7 @@ criterion = nn.BCELoss()  # binary cross-entropy: -log(score) for label 1, -log(
 def train_discriminator(D, G, d_optimizer, real_images):
     """Update D, and only D, to tell ``real_images``, (N, 784) in [-1, 1], from G's.
 
-    This is the inner step of the paper's Algorithm 1. It returns, as they were before the update:
+    This is D's step in the paper's Algorithm 1. It returns these values from before the update:
 
         d_loss: scalar, -mean(log D(x)) - mean(log(1 - D(G(z))))
         real_score, fake_score: D(x) and D(G(z)), each (N, 1)
@@ -71,8 +71,8 @@ def train_discriminator(D, G, d_optimizer, real_images):
 def train_generator(D, G, g_optimizer, batch_size):
     """Update G, and only G, to fool D with ``batch_size`` images.
 
-    This is the outer step of Algorithm 1, with the loss of the paper's section 3. It returns
-    g_loss as it was before the update: scalar, -mean(log D(G(z))).
+    This is G's step in Algorithm 1, with the loss of the paper's section 3. It returns g_loss from
+    before the update: scalar, -mean(log D(G(z))).
     """
     device = next(G.parameters()).device  # where G's weights are
 
@@ -106,7 +106,7 @@ def train_epoch(D, G, d_optimizer, g_optimizer, batches):
         d_loss, real_score, fake_score = train_discriminator(D, G, d_optimizer, real_images)
         g_loss = train_generator(D, G, g_optimizer, batch_size)
 
-        # Add these up on the device. Reading a number from a GPU would make the GPU wait.
+        # Add these up on the device: to read a number from a GPU is to wait until it is done.
         means = torch.stack([d_loss, g_loss, real_score.mean(), fake_score.mean()])
         totals += batch_size * means  # the last batch may be smaller
         count += batch_size
@@ -141,7 +141,7 @@ def load_images(path):
 
 def shuffled_batches(images, batch_size):
     """Yield every image once, in random order, in batches of float32 (N, 784) in [-1, 1]."""
-    # Picked by index from one tensor: a DataLoader would fetch and convert them one by one.
+    # Much faster than a DataLoader, which fetches and converts the images one by one.
     for batch in torch.randperm(len(images), device=images.device).split(batch_size):
         yield images.index_select(0, batch).float().div_(127.5).sub_(1)
 
@@ -164,7 +164,7 @@ def build_networks(args):
 
 def seed_epoch(seed, epoch):
     """Seed torch for one epoch, so that a resumed run draws the numbers of an uninterrupted one."""
-    # Up to 10,000 epochs, no two runs share a number. torch's CPU generator uses 32 bits of it.
+    # Each seed and epoch get their own number below 2**32, up to 10,000 epochs.
     torch.manual_seed(10_000 * seed + epoch)
 
 
@@ -196,7 +196,7 @@ def save_epoch(args, parts, run):
     weights = {name: weight.cpu() for name, weight in G.state_dict().items()}
     save_whole(folder / f"G_{epoch}.pth", lambda file: torch.save(weights, file))
 
-    # The z of TEST's pictures (with its default --seed), the same after every epoch
+    # The z of TEST's pictures (with its own --seed 0), the same after every epoch
     z = torch.randn(25, G.latent_size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         samples = denorm(G(z.to(args.device))).reshape(-1, 1, 28, 28)
@@ -252,7 +252,7 @@ OPTIONS = {  # default, at least, less than, meaning
     "epochs": (200, 1, math.inf, "passes over the images"),
     "batch_size": (100, 1, math.inf, "real images per step"),
     "lr": (0.0002, 0, 1, "learning rate of both Adam optimizers"),
-    "beta1": (0.9, 0, 1, "how much of earlier gradients both keep"),
+    "beta1": (0.9, 0, 1, "how long both remember older gradients"),
     "hidden_size": (hidden_size, 1, math.inf, "units per hidden layer"),
     "latent_size": (latent_size, 1, math.inf, "length of the latent vector z"),
     "seed": (0, 0, 400_000, "same seed, same machine: same checkpoints"),
@@ -304,7 +304,7 @@ def parse_arguments(arguments=None):
 
 
 def command(script, folder, *options):
-    """Return the command that runs ``script`` on the run in ``folder``, to be pasted anywhere."""
+    """Return the command that runs ``script`` on the run in ``folder``, to paste in any folder."""
     words = [sys.executable, HERE / script, "--checkpoint-dir", folder.resolve(), *options]
     return shlex.join(map(str, words))
 
@@ -325,7 +325,7 @@ def main(arguments=None):
     if args.resume and run["checksum"] != checksum:
         sys.exit(f"error: the run in {folder} was not trained on the images in {args.data_dir}")
     run["checksum"] = checksum
-    # For TEST's page. A clone, because a slice would be saved with the whole tensor behind it.
+    # For TEST's page. A clone, because torch.save would save the whole tensor of a slice.
     run["real_images"] = images[:100].clone()
     run["options"] = {name: vars(args)[name] for name in OPTIONS}
     try:
@@ -366,7 +366,10 @@ def main(arguments=None):
         options = ["--resume", "--epochs", args.epochs, "--device", args.device]
         options += ["--data-dir", args.data_dir.resolve()]
         sys.exit(f"stopped; to continue: {command('MNIST_MLP_GAN_TRAIN.py', folder, *options)}")
-    print(f"done; to make the pictures: {command('MNIST_MLP_GAN_TEST.py', folder)}")
+    options = []
+    if folder.resolve() != HERE / "checkpoints":  # its pictures must not replace that run's
+        options = ["--output-dir", HERE / "outputs" / folder.resolve().name]
+    print(f"done; to make the pictures: {command('MNIST_MLP_GAN_TEST.py', folder, *options)}")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def test_defaults_quick_and_help(capsys):
 
 def test_numbers_out_of_range_and_devices_that_do_not_work(train, tmp_path):
     sizes = ["--epochs", "--batch-size", "--hidden-size", "--latent-size"]
-    wrong = dict.fromkeys(sizes, [0, -1, 1.5, "x"])
+    wrong = {size: [0, -1, 1.5, "x"] for size in sizes}
     wrong |= {"--lr": [-1, 1, "nan"], "--beta1": [-0.1, 1], "--seed": [-1, 400_000]}
     for option, values in wrong.items():
         for value in values:

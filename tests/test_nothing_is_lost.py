@@ -139,7 +139,8 @@ def test_printed_commands_work_when_pasted_elsewhere(
     script = edited(TRAIN)  # whose pictures go beside it
     options = ["--epochs", 1, "--data-dir", small_mnist, "--device", "cpu", "--checkpoint-dir"]
     printed = start(script, *options, "my run's")
-    assert str(script.parent / "outputs" / "MNIST_MLP_GAN.png") in paste(printed)
+    outputs = script.parent / "outputs" / "my run's"  # apart from another run's pictures
+    assert str(outputs / "MNIST_MLP_GAN.png") in paste(printed)
 
     monkeypatch.chdir(tmp_path / "somewhere")
     options = ["my run's", "--resume", "--epochs", 3, "--data-dir", os.path.relpath(small_mnist)]
@@ -164,6 +165,13 @@ def test_learners_mistake_shows_its_line_and_costs_nothing(
         assert any(shown in frame.line for frame in traceback.extract_tb(raised.tb))
     assert {"G_0.pth", "last.pt"} < contents(tmp_path / "run").keys()
     train(tmp_path / "run")  # mended: a run without a trained epoch blocks nothing
+
+
+def test_layer_with_a_state_of_its_own_is_saved_and_drawn(start, paste, edited, small_mnist):
+    layer = "nn.Sequential(nn.BatchNorm1d(hidden_size), nn.ReLU())"
+    script = edited(NETWORK, "nn.ReLU()", layer)
+    options = ["--epochs", 1, "--data-dir", small_mnist, "--device", "cpu"]
+    assert "MNIST_MLP_GAN.png" in paste(start(script, *options))
 
 
 def test_divergence_is_one_line_and_costs_no_epoch_before_it(train, tmp_path, monkeypatch):
