@@ -105,8 +105,8 @@ def mean_generator(generators):
     mean = copy.deepcopy(generators[0])
     states = [G.state_dict() for G in generators]
     for name, weight in mean.state_dict().items():
-        # This changes ``mean``, too: a state_dict shares its network's tensors. "float": batch
-        # normalization counts its batches in integers, which have no mean.
+        # This changes ``mean``, too, because a state_dict shares its network's tensors. float is
+        # for batch normalization, which counts its batches in integers.
         weight.copy_(torch.stack([state[name] for state in states]).float().mean(dim=0))
     return mean
 

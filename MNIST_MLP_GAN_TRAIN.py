@@ -106,7 +106,7 @@ def train_epoch(D, G, d_optimizer, g_optimizer, batches):
         d_loss, real_score, fake_score = train_discriminator(D, G, d_optimizer, real_images)
         g_loss = train_generator(D, G, g_optimizer, batch_size)
 
-        # Add these up on the device: to read a number from a GPU is to wait until it is done.
+        # Add these up on the device. Reading a number from a GPU means waiting for all its work.
         means = torch.stack([d_loss, g_loss, real_score.mean(), fake_score.mean()])
         totals += batch_size * means  # the last batch may be smaller
         count += batch_size
@@ -164,7 +164,7 @@ def build_networks(args):
 
 def seed_epoch(seed, epoch):
     """Seed torch for one epoch, so that a resumed run draws the numbers of an uninterrupted one."""
-    # Each seed and epoch get their own number below 2**32, up to 10,000 epochs.
+    # Each pair of seed and epoch gets its own number below 2**32, up to 10,000 epochs.
     torch.manual_seed(10_000 * seed + epoch)
 
 
@@ -172,8 +172,9 @@ def seed_epoch(seed, epoch):
 
 
 def save_whole(path, write):
-    """Save a file completely or not at all: ``write(file)`` fills another, which is then renamed.
+    """Save a file completely or not at all.
 
+    ``write(file)`` fills an unfinished file next to ``path``, which is then renamed to ``path``.
     Exits with a one-line error if that fails, for example on a full disk.
     """
     unfinished = path.with_name(path.name + ".unfinished")
@@ -367,7 +368,8 @@ def main(arguments=None):
         options += ["--data-dir", args.data_dir.resolve()]
         sys.exit(f"stopped; to continue: {command('MNIST_MLP_GAN_TRAIN.py', folder, *options)}")
     options = []
-    if folder.resolve() != HERE / "checkpoints":  # its pictures must not replace that run's
+    # Two runs' pictures must not replace each other.
+    if folder.resolve() != (HERE / "checkpoints").resolve():
         options = ["--output-dir", HERE / "outputs" / folder.resolve().name]
     print(f"done; to make the pictures: {command('MNIST_MLP_GAN_TEST.py', folder, *options)}")
 

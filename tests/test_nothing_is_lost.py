@@ -171,7 +171,8 @@ def test_layer_with_a_state_of_its_own_is_saved_and_drawn(start, paste, edited, 
     layer = "nn.Sequential(nn.BatchNorm1d(hidden_size), nn.ReLU())"
     script = edited(NETWORK, "nn.ReLU()", layer)
     options = ["--epochs", 1, "--data-dir", small_mnist, "--device", "cpu"]
-    assert "MNIST_MLP_GAN.png" in paste(start(script, *options))
+    pictures = paste(start(script, *options))
+    assert str(script.parent / "outputs" / "MNIST_MLP_GAN.png") in pictures
 
 
 def test_divergence_is_one_line_and_costs_no_epoch_before_it(train, tmp_path, monkeypatch):
