@@ -7,6 +7,7 @@ multilayer perceptrons (MLPs) on MNIST's 28x28 digits, as in the original paper:
     Goodfellow et al., "Generative Adversarial Networks", 2014, https://arxiv.org/abs/1406.2661
 """
 
+import torch
 from torch import nn
 
 image_size = 28 * 28
@@ -61,6 +62,21 @@ class Generator(nn.Module):
         x = self.relu(self.linear1(z))
         x = self.relu(self.linear2(x))
         return self.tanh(self.linear3(x))
+
+
+# ---- What goes into G, and what comes out ----
+
+
+def sample_z(G, count, seed):
+    """Return ``count`` latent vectors for ``G``, (count, latent_size), standard normal."""
+    # From a random number generator of its own: drawing a picture must not change the training.
+    return torch.randn(count, G.latent_size, generator=torch.Generator().manual_seed(seed))
+
+
+def generate(G, z):
+    """Return the images that ``G`` makes from ``z``, (N, latent_size): (N, 784) in [0, 1]."""
+    with torch.no_grad():
+        return denorm(G(z))
 
 
 def denorm(x):

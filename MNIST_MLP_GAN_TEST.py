@@ -9,8 +9,8 @@ last.pt in checkpoints/ and saves these files in outputs/:
     MNIST_MLP_GAN.gif           25 samples from the first epoch to the last
     MNIST_MLP_GAN_WALK.png      walks from one z to another, drawn by the last row's Generator
     MNIST_MLP_GAN_CURVES.png    the losses and D's mean scores by epoch
-    MNIST_MLP_GAN.html          a page to play with these Generators: open it in a browser
     G_<first>-<last>.pth        the Generator of a row that is a mean
+    MNIST_MLP_GAN.html          a page to play with these Generators: open it in a browser
 
 Each column of the grid and each tile of the animation keeps its z, so you see how the image
 changes. Nothing is picked by hand; another --seed shows other samples.
@@ -21,10 +21,15 @@ import base64
 import copy
 import json
 import math
+import os
 import re
 import sys
-from functools import partial
 from pathlib import Path
+
+if __name__ == "__main__":
+    # A notebook sets this for the programs it starts. matplotlib may not know its value, and only
+    # saves a picture here.
+    os.environ.pop("MPLBACKEND", None)
 
 import numpy as np
 import torch
@@ -33,34 +38,38 @@ from PIL import Image, ImageDraw, ImageFont
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, denorm
-
-HERE = Path(__file__).resolve().parent
-
+from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, generate, sample_z
 
 # ---- Inference: a Generator, a z, an image ----
 
 
-def load_generator(path):
-    """Return the Generator saved at ``path``, with the sizes of its first layer.
+def load_generator(path, **sizes):
+    """Return the Generator saved at ``path``, a G_<epoch>.pth or the mean of several.
 
     Exits with a one-line error if the file cannot be read or does not fit the Generator in NETWORK.
+
+    Args:
+        path: of the file.
+        sizes: hidden_size and latent_size, if they are neither in a last.pt beside ``path`` nor the
+            sizes of a first layer called linear1.
     """
+    path = Path(path)
+    last = None if sizes else load_last(path.parent / "last.pt")
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
-        hidden_size, latent_size = next(iter(weights.values())).shape  # (outputs, inputs)
+        if last:
+            sizes = {name: last["options"][name] for name in ["hidden_size", "latent_size"]}
+        elif not sizes:
+            sizes["hidden_size"], sizes["latent_size"] = weights["linear1.weight"].shape
     except Exception as error:  # a damaged file can raise almost anything
-        sys.exit(f"error: {path} is not a Generator's checkpoint: {error!r}")
-    return load_weights(Generator(hidden_size=hidden_size, latent_size=latent_size), weights, path)
-
-
-def load_weights(network, weights, path):
-    """Return ``network`` with ``weights``, those in ``path``; exits if they do not fit."""
+        sys.exit(f"error: cannot read a Generator from {path}: {error!r}")
+    G = Generator(**sizes)
     try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:  # torch says what does not fit, in several lines
-        sys.exit(f"error: {path} does not fit your networks: {' '.join(str(error).split())}")
-    return network.eval()  # for layers like dropout, if you add some
+        G.load_state_dict(weights)
+    except (RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())  # torch's has several lines
+        sys.exit(f"error: {path} does not fit your Generator: {reason}")
+    return G.eval()  # for layers like dropout, if you add some
 
 
 def load_last(path):
@@ -69,21 +78,19 @@ def load_last(path):
         return None
     try:
         last = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: last[name] for name in ["options", "history", "real_images", "D"]}
+        return {name: last[name] for name in ["options", "checksum", "history", "real_images", "D"]}
     except Exception as error:  # a damaged file can raise almost anything
         sys.exit(f"error: cannot read {path}: {error!r}")
 
 
-def sample_z(G, count, seed):
-    """Return ``count`` latent vectors for ``G``, (count, latent_size), standard normal."""
-    return torch.randn(count, G.latent_size, generator=torch.Generator().manual_seed(seed))
-
-
-def generate(G, z):
-    """Return the images that ``G`` makes from ``z``, (N, latent_size): (N, 784), in [0, 1]."""
-    with torch.no_grad():
-        fake_images = G(z)
-    return denorm(fake_images)
+def load_discriminator(last):
+    """Return the D in ``last``, the contents of last.pt, or None if it does not fit NETWORK's."""
+    D = Discriminator(hidden_size=last["options"]["hidden_size"])
+    try:
+        D.load_state_dict(last["D"])
+    except RuntimeError:
+        return None
+    return D.eval()
 
 
 def walk(a, b, steps):
@@ -111,29 +118,44 @@ def mean_generator(generators):
     return mean
 
 
-# ---- Rows: which epochs to show. A row is a string: "7" for an epoch, "18-26" for a mean ----
+# ---- Rows: which epochs to show. A row is a string: "7" for an epoch, "27-40" for a mean ----
 
 
 def find_checkpoints(folder):
     """Return a dict of epoch to path: every G_<epoch>.pth in ``folder``; exits if there is none."""
-    matches = [re.fullmatch(r"G_(0|[1-9][0-9]*)\.pth", path.name) for path in folder.glob("*")]
-    paths = {int(match[1]): folder / match[0] for match in matches if match}
+    paths = [path for path in folder.glob("G_*.pth") if path.stem[2:].isdecimal()]
     if not paths:
         sys.exit(f"error: there is no G_<epoch>.pth in {folder}: run MNIST_MLP_GAN_TRAIN.py first")
-    return dict(sorted(paths.items()))  # by number: by name, G_10 would come before G_2
+    # Sorted by number: by name, G_10 would come before G_2.
+    return dict(sorted((int(path.stem[2:]), path) for path in paths))
+
+
+def choose_epochs(epochs, count):
+    """Return ``count`` of ``epochs``, most of them early, where most happens.
+
+    After the first two, each is about the same number of times as late as the one before: 0, 1, 6
+    and 40 are four of 0 to 40.
+    """
+    last = len(epochs) - 1
+    places = {0, *(round(last ** (i / (count - 2))) for i in range(count - 1))}
+    return [epochs[place] for place in sorted(places) if place <= last]
 
 
 def choose_rows(epochs):
-    """Return the rows to show by default, as strings, of a run with these ``epochs``.
+    """Return the rows of the grid, if nobody has chosen them: four epochs and a mean.
 
-    They are four epochs, more of them early, where most happens, and the mean of the last third:
-    for 0 to 26, "0", "1", "4", "26" and "18-26". Five epochs or fewer are all shown.
+    The mean is that of the last third, "27-40" for 0 to 40. Five epochs or fewer are all shown.
     """
     if len(epochs) <= 5:
         return [str(epoch) for epoch in epochs]
     last = len(epochs) - 1
-    chosen = [epochs[0], epochs[1], epochs[max(2, last // 6)], epochs[-1]]
-    return [*map(str, chosen), f"{epochs[last - last // 3]}-{epochs[-1]}"]
+    return [*map(str, choose_epochs(epochs, 4)), f"{epochs[last - last // 3]}-{epochs[last]}"]
+
+
+def choose_stops(epochs, rows):
+    """Return the stops of the page's slider: eight epochs and those of ``rows``, then its means."""
+    shown = {*choose_epochs(epochs, 8), *(int(row) for row in rows if "-" not in row)}
+    return [*map(str, sorted(shown)), *(row for row in rows if "-" in row)]
 
 
 def load_row(row, checkpoints):
@@ -145,7 +167,7 @@ def load_row(row, checkpoints):
     if match:
         first, last = int(match[1]), int(match[2] or match[1])
     if not match or first > last:
-        sys.exit(f"error: {row!r} is neither an epoch, like 7, nor a mean of several, like 18-26")
+        sys.exit(f"error: {row!r} is neither an epoch, like 7, nor a mean of several, like 27-40")
     for epoch in (first, last):
         if epoch not in checkpoints:
             sys.exit(f"error: epoch {epoch} has no checkpoint; the last is {max(checkpoints)}")
@@ -154,7 +176,7 @@ def load_row(row, checkpoints):
 
 
 def row_title(row):
-    """Return the title of ``row``: "epoch 7" or "epochs 18-26"."""
+    """Return the title of ``row``: "epoch 7" or "epochs 27-40"."""
     return f"epochs {row}" if "-" in row else f"epoch {row}"
 
 
@@ -203,13 +225,30 @@ def draw_grid(samples):
     return picture
 
 
-def draw_frame(row, images):
-    """Return a frame of the animation: 25 ``images``, (25, 784), under the title of ``row``."""
-    # 16 grays are enough for digits of 28 pixels, and halve the file.
-    grays = (black_on_white(images) * 15).round() / 15
-    frame = tile_images(grays, scale=3, top=36).convert("L")
-    write_text(frame, (frame.width / 2, 18), row_title(row), size=20)
-    return frame
+def draw_animation(generators, z):
+    """Return the frames of the animation, each with 25 samples and a title.
+
+    Args:
+        generators: dict of row to Generator, a frame for each.
+        z: (25, latent_size), the same for every frame.
+    """
+    frames = []
+    for row, G in generators.items():
+        images = black_on_white(generate(G, z))
+        images = (images * 15).round() / 15  # 16 grays are enough here, and halve the file
+        frame = tile_images(images, scale=3, top=36).convert("L")
+        write_text(frame, (frame.width / 2, 18), row_title(row), size=20)
+        frames.append(frame)
+    return frames
+
+
+def draw_walks(G, z):
+    """Return a picture of five walks, one per line, from sample i of ``z`` to sample i + 5.
+
+    In the animation, sample i + 5 is the one below sample i.
+    """
+    walks = torch.cat([walk(z[i], z[i + 5], steps=9) for i in range(5)])
+    return tile_images(black_on_white(generate(G, walks)), scale=3, columns=9)
 
 
 def draw_curves(history):
@@ -219,17 +258,18 @@ def draw_curves(history):
     d_loss = 2 ln 2 and g_loss = ln 2 (Goodfellow et al. 2014, section 4.1).
 
     Args:
-        history: last.pt's, a list of [epoch, d_loss, g_loss, D(x), D(G(z))].
+        history: last.pt's, a list of [epoch, d_loss, g_loss, D(x), D(G(z))]. Numbers that you may
+            have added after these are not drawn.
     """
     figure = Figure(figsize=(10, 4.2), dpi=100, layout="constrained")
     losses, scores = figure.subplots(1, 2)
     line = "-" if len(history) > 1 else "o"  # a line through a single point would be invisible
-    epochs, d_loss, g_loss, d_x, d_g_z = np.reshape(history, (-1, 5)).T
+    epochs, d_loss, g_loss, d_x, d_g_z = np.array(history)[:, :5].T
     losses.plot(epochs, d_loss, line, color="tab:blue", label="d_loss")
     losses.plot(epochs, g_loss, line, color="tab:orange", label="g_loss")
     losses.axhline(2 * math.log(2), color="tab:blue", ls=":", label="d_loss at equilibrium: 2 ln 2")
     losses.axhline(math.log(2), color="tab:orange", ls=":", label="g_loss at equilibrium: ln 2")
-    losses.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
+    losses.set(xlabel="epoch", ylabel="loss", ylim=(min(0, losses.get_ylim()[0]), None))
 
     scores.plot(epochs, d_x, line, color="tab:blue", label="D(x)")
     scores.plot(epochs, d_g_z, line, color="tab:orange", label="D(G(z))")
@@ -244,7 +284,10 @@ def draw_curves(history):
 
 # ---- The page to play with ----
 
+HERE = Path(__file__).resolve().parent
 PAGE = HERE / "assets" / "page"
+# The checksum of MNIST's 60,000 training images, as TRAIN saves it in last.pt
+MNIST = "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757"
 
 
 def encode(tensor):
@@ -254,107 +297,126 @@ def encode(tensor):
 
 def encode_weights(network):
     """Return a network's weights as strings: in bfloat16, half as long, with a row per input."""
-    weights = network.state_dict()
-    return {k: encode(w.movedim(0, -1).bfloat16().view(torch.int16)) for k, w in weights.items()}
+    weights = {}
+    for name, weight in network.state_dict().items():
+        weight = weight.movedim(0, -1).bfloat16()  # torch has a row per output
+        weights[name] = encode(weight.view(torch.int16))  # the same bytes: numpy has no bfloat16
+    return weights
 
 
-def fill_page(rows, z, folder, last):
+def fill_page(generators, epochs, z, D=None, last=None):
     """Return the page of assets/page/ as one HTML string, with the networks of a run in it.
 
     Args:
-        rows: dict of row to Generator.
+        generators: dict of row to Generator, one for each stop of the slider.
+        epochs: the epochs that have a checkpoint.
         z: (25, latent_size), the latent vectors of the samples.
-        folder: the run's, for an error's text.
-        last: the contents of last.pt, or None for a page without D and real images.
+        D: the run's Discriminator; without it, the page only shows what G draws.
+        last: the contents of last.pt, which D came from.
     """
-    run = {"z": z.tolist()}
-    run["rows"] = [{"title": row_title(row), "G": encode_weights(G)} for row, G in rows.items()]
-    # What torch computes from the first z with the page's weights. If the page gets anything
-    # else, NETWORK was edited but the page's own networks were not.
-    G = copy.deepcopy([*rows.values()][-1]).bfloat16().float().eval()
-    image = G(z[:1])
+    run = {"z": z.tolist(), "rows": []}
+    for row, G in generators.items():
+        first, _, last_epoch = row.partition("-")
+        first, last_epoch = int(first), int(last_epoch or first)
+        count = sum(first <= epoch <= last_epoch for epoch in epochs)
+        numbers = {"first": first, "last": last_epoch, "count": count}
+        run["rows"].append({**numbers, "G": encode_weights(G)})
+    # What torch computes from the first z with the page's weights of the last G. If the page gets
+    # anything else, NETWORK was edited but the page's own networks were not.
+    image = copy.deepcopy(G).bfloat16().float()(z[:1])
     run["check"] = {"image": image[0].tolist()}
-    if last:
-        D = Discriminator(hidden_size=last["options"]["hidden_size"])
-        D = load_weights(D, last["D"], folder / "last.pt")
+    if D:
         run["D"] = encode_weights(D)
-        run["check"]["score"] = D.bfloat16().float().eval()(image).item()
+        run["check"]["score"] = copy.deepcopy(D).bfloat16().float()(image).item()
         run["real_images"] = encode(last["real_images"])
+        run["mnist"] = last["checksum"] == MNIST
 
-    parts = {path.name: path.read_text(encoding="utf-8") for path in PAGE.iterdir()}
-    parts["run.js"] = f"const run = {json.dumps(run)};"
-    page = parts["page.html"]
-    style = f"<style>{parts['page.css']}</style>"
-    page = page.replace('<link rel="stylesheet" href="page.css" />', style)
-    for name in ["run.js", "networks.js", "page.js"]:
-        page = page.replace(f'<script src="{name}"></script>', f"<script>{parts[name]}</script>")
+    page = (PAGE / "page.html").read_text(encoding="utf-8")
+    style = (PAGE / "page.css").read_text(encoding="utf-8")
+    page = page.replace('<link rel="stylesheet" href="page.css" />', f"<style>{style}</style>")
+    scripts = {"run.js": f"const run = {json.dumps(run)};"}
+    for name in ["networks.js", "page.js"]:
+        scripts[name] = (PAGE / name).read_text(encoding="utf-8")
+    for name, script in scripts.items():
+        page = page.replace(f'<script src="{name}"></script>', f"<script>{script}</script>")
     return page
 
 
 # ---- The command ----
 
 
+def choose_output_dir(checkpoint_dir):
+    """Return the folder for the pictures of a run, if nobody has chosen it.
+
+    For checkpoints/NAME this is outputs/NAME, and for a folder elsewhere it is outputs/ inside it.
+    """
+    folder, checkpoints = checkpoint_dir.resolve(), (HERE / "checkpoints").resolve()
+    if folder.is_relative_to(checkpoints):
+        return HERE / "outputs" / folder.relative_to(checkpoints)
+    return checkpoint_dir / "outputs"
+
+
 def parse_arguments(arguments=None, description="Make the pictures of a training run."):
     """Return the options of the command line, or of the list ``arguments``."""
     parser = argparse.ArgumentParser(description=description)
     add = parser.add_argument
-    checkpoints, outputs = HERE / "checkpoints", HERE / "outputs"
-    add("--checkpoint-dir", type=Path, default=checkpoints, help="folder with the checkpoints")
-    add("--output-dir", type=Path, default=outputs, help="folder for the pictures")
-    rows = "epochs, like 7, or means of several, like 18-26 (default: four and a mean)"
+    add("--checkpoint-dir", type=Path, default=HERE / "checkpoints", help="folder of the run")
+    outputs = "folder for the pictures (default: outputs/, or outputs/NAME for checkpoints/NAME)"
+    add("--output-dir", type=Path, help=outputs)
+    rows = "epochs, like 7, or means of several, like 27-40 (default: four and a mean)"
     add("--rows", nargs="+", metavar="ROW", help=rows)
-    add("--seed", type=int, default=0, help="same seed, same z (default: 0)")
-    return parser.parse_args(arguments)
-
-
-def save(path, write):
-    """Call ``write(path)`` and print the path; exits with a one-line error if that fails."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        sys.exit(f"error: cannot save {path}: {error}")
-    print(path)
+    add("--seed", type=int, default=0, help="same seed, same z (default: %(default)s)")
+    args = parser.parse_args(arguments)
+    args.output_dir = args.output_dir or choose_output_dir(args.checkpoint_dir)
+    return args
 
 
 def main(arguments=None):
     """Run the script with the command line's options, or the list ``arguments``."""
     args = parse_arguments(arguments)
     checkpoints = find_checkpoints(args.checkpoint_dir)
-    epochs = [*checkpoints]
-    rows = {row: load_row(row, checkpoints) for row in args.rows or choose_rows(epochs)}
-    mean_rows = {row: G for row, G in rows.items() if "-" in row}
-    last_G = [*rows.values()][-1]
-    z = sample_z(last_G, 25, args.seed)
-
+    epochs = list(checkpoints)
+    args.rows = args.rows or choose_rows(epochs)
+    rows = {row: load_row(row, checkpoints) for row in args.rows}
+    means = {row: G for row, G in rows.items() if "-" in row}
+    G = rows[args.rows[-1]]
+    z = sample_z(G, 25, args.seed)
     last = load_last(args.checkpoint_dir / "last.pt")
-    page = fill_page(rows, z, args.checkpoint_dir, last)
+
+    grid = draw_grid({row: generate(G, z[:5]) for row, G in rows.items()})
+    # The first 20 epochs, which change most, 30 over the whole run, and the means
+    shown = {*epochs[:20], *(epochs[round(i)] for i in np.linspace(0, len(epochs) - 1, 30))}
+    frames = {str(epoch): load_row(str(epoch), checkpoints) for epoch in sorted(shown)}
+    frames = draw_animation(frames | means, z)
+    milliseconds = [200] * (len(frames) - 1) + [2000]
+    walks = draw_walks(G, z)
 
     outputs = args.output_dir
-    grid = draw_grid({row: generate(G, z)[:5] for row, G in rows.items()})
-    save(outputs / "MNIST_MLP_GAN.png", grid.save)
+    try:
+        outputs.mkdir(parents=True, exist_ok=True)
+        grid.save(outputs / "MNIST_MLP_GAN.png")
+        options = {"append_images": frames[1:], "duration": milliseconds, "loop": 0}  # 0: forever
+        frames[0].save(outputs / "MNIST_MLP_GAN.gif", save_all=True, **options)
+        walks.save(outputs / "MNIST_MLP_GAN_WALK.png")
+        if last and last["history"]:
+            draw_curves(last["history"]).savefig(outputs / "MNIST_MLP_GAN_CURVES.png")
+        for row, mean in means.items():
+            torch.save(mean.state_dict(), outputs / f"G_{row}.pth")
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        sys.exit(f"error: cannot save in {outputs}: {error}")
+    print(f"pictures: {outputs}")
 
-    # The first 20 epochs, which change most, 30 over the whole run, and the means
-    spread = [epochs[round(place)] for place in np.linspace(0, len(epochs) - 1, 30)]
-    shown = [str(epoch) for epoch in sorted({*epochs[:20], *spread})]
-    frames = {row: load_row(row, checkpoints) for row in shown} | mean_rows
-    first, *later = [draw_frame(row, generate(G, z)) for row, G in frames.items()]
-    timing = {"duration": [200] * len(later) + [2000], "loop": 0}  # milliseconds; 0: forever
-    animation = {"save_all": True, "append_images": later, **timing}
-    save(outputs / "MNIST_MLP_GAN.gif", lambda path: first.save(path, **animation))
-
-    # From a sample of the grid to the one below it in the animation, five times
-    walks = torch.cat([generate(last_G, walk(z[i], z[i + 5], steps=9)) for i in range(5)])
-    walks = tile_images(black_on_white(walks), scale=3, columns=9)
-    save(outputs / "MNIST_MLP_GAN_WALK.png", walks.save)
-
-    save(outputs / "MNIST_MLP_GAN.html", lambda path: path.write_text(page, encoding="utf-8"))
-    for row, G in mean_rows.items():
-        save(outputs / f"G_{row}.pth", partial(torch.save, G.state_dict()))
-    if last and last["history"]:
-        save(outputs / "MNIST_MLP_GAN_CURVES.png", draw_curves(last["history"]).savefig)
-    if not last:
-        print(f"no curves, and no D on the page: there is no last.pt in {args.checkpoint_dir}")
+    D = load_discriminator(last) if last else None
+    if not D:
+        print("no D on the page: last.pt is missing, or your Discriminator does not fit it")
+    stops = {row: load_row(row, checkpoints) for row in choose_stops(epochs, args.rows)}
+    try:
+        page = fill_page(stops, epochs, z, D, last)
+        (outputs / "MNIST_MLP_GAN.html").write_text(page, encoding="utf-8")
+    except OSError as error:
+        print(f"no page: {error}")
+    else:
+        print(f"page to play with: {outputs / 'MNIST_MLP_GAN.html'}")
 
 
 if __name__ == "__main__":

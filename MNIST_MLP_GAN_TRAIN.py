@@ -1,8 +1,8 @@
 """Train the GAN of Goodfellow et al. (2014, https://arxiv.org/abs/1406.2661) on MNIST.
 
-    python MNIST_MLP_GAN_TRAIN.py --quick
+    python MNIST_MLP_GAN_TRAIN.py
 
-This trains for 26 epochs (200 without --quick). After each it saves these files in checkpoints/:
+This trains for 40 epochs. After each it saves these files in checkpoints/:
 
     G_<n>.pth      the Generator after epoch n; G_0.pth is the untrained one
     samples.png    25 images by the latest Generator: keep it open and watch G learn
@@ -16,22 +16,27 @@ import gzip
 import hashlib
 import math
 import os
-import re
-import shlex
+import struct
 import sys
-import zlib
 from pathlib import Path
 
-# PyTorch's idle threads busy-wait; on a busy machine that can make a step 50 times slower.
+# PyTorch's threads wait for each other in a loop that keeps a core busy. Where other programs need
+# the cores, that slows the training down a lot. This makes the threads give up the core sooner.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
-import numpy as np
 import torch
 from torch import nn
 from torchvision.utils import save_image
 from tqdm import tqdm
 
-from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, denorm, hidden_size, latent_size
+from MNIST_MLP_GAN_NETWORK import (
+    Discriminator,
+    Generator,
+    generate,
+    hidden_size,
+    latent_size,
+    sample_z,
+)
 
 # ---- The lesson: D's step, G's step, one epoch ----
 
@@ -65,7 +70,7 @@ def train_discriminator(D, G, d_optimizer, real_images):
     d_optimizer.zero_grad()
     d_loss.backward()
     d_optimizer.step()
-    return d_loss.detach(), real_score.detach(), fake_score.detach()
+    return d_loss.detach(), real_score.detach(), fake_score.detach()  # values without their graph
 
 
 def train_generator(D, G, g_optimizer, batch_size):
@@ -126,17 +131,19 @@ def load_images(path):
     and row by row. We read it here because torchvision's MNIST class also writes files. It
     unpacks the archive next to it, and downloads MNIST over your own images.
 
-    Exits with a one-line error if ``path`` cannot be read, or has no images of 28x28 pixels.
+    Exits with a one-line error if ``path`` cannot be read, or does not hold such images.
     """
     try:
-        data = gzip.decompress(path.read_bytes())
-        _, count, height, width = np.frombuffer(data, ">i4", count=4).tolist()
-        images = np.frombuffer(data, np.uint8, offset=16).reshape(count, height * width)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+        data = bytearray(gzip.decompress(path.read_bytes()))
+        _, count, height, width = struct.unpack(">4i", data[:16])
+        images = torch.frombuffer(data, dtype=torch.uint8, offset=16).reshape(count, -1)
+    except Exception as error:  # a damaged file can raise almost anything
         sys.exit(f"error: cannot read the images in {path}: {error}")
-    if count == 0 or (height, width) != (28, 28):
+    if (height, width) != (28, 28) or images.shape[1] != 28 * 28:
         sys.exit(f"error: {path} has {count} images of {height}x{width}; TRAIN needs 28x28 images")
-    return torch.tensor(images)
+    if images.max() <= 1:
+        sys.exit(f"error: no pixel in {path} is more than 1; TRAIN needs ink to be 255")
+    return images
 
 
 def shuffled_batches(images, batch_size):
@@ -156,158 +163,163 @@ def build_networks(args):
     G = Generator(hidden_size=args.hidden_size, latent_size=args.latent_size).to(args.device)
 
     # fused: one pass over the weights per update, where Adam's default makes several.
-    adam = {"lr": args.lr, "betas": (args.beta1, 0.999), "fused": True}
-    d_optimizer = torch.optim.Adam(D.parameters(), **adam)
-    g_optimizer = torch.optim.Adam(G.parameters(), **adam)
+    betas = (args.beta1, 0.999)
+    d_optimizer = torch.optim.Adam(D.parameters(), lr=args.lr, betas=betas, fused=True)
+    g_optimizer = torch.optim.Adam(G.parameters(), lr=args.lr, betas=betas, fused=True)
     return D, G, d_optimizer, g_optimizer
 
 
 def seed_epoch(seed, epoch):
     """Seed torch for one epoch, so that a resumed run draws the numbers of an uninterrupted one."""
-    # Each pair of seed and epoch gets its own number below 2**32, up to 10,000 epochs.
+    # Each pair of seed and epoch gets its own number, up to 10,000 epochs.
     torch.manual_seed(10_000 * seed + epoch)
 
 
 # ---- Saving and resuming ----
 
 
-def save_whole(path, write):
-    """Save a file completely or not at all.
+def draw_samples(G, device):
+    """Return 25 images by ``G``, black on white, four times larger: (25, 1, 112, 112) in [0, 1]."""
+    z = sample_z(G, 25, seed=0).to(device)  # the z of TEST's pictures, the same after every epoch
+    G.eval()  # drawing must not change the statistics of batch normalization, if you add it
+    images = generate(G, z).cpu().reshape(25, 1, 28, 28)
+    G.train()
+    return 1 - nn.functional.interpolate(images, scale_factor=4)
 
-    ``write(file)`` fills an unfinished file next to ``path``, which is then renamed to ``path``.
-    Exits with a one-line error if that fails, for example on a full disk.
+
+def save_epoch(folder, device, run, parts):
+    """Save G_<n>.pth, samples.png, and last.pt: ``run`` and the states of ``parts``, two dicts.
+
+    A file gets its name when it is complete, and last.pt comes last. So if saving is interrupted,
+    every file is still whole, and --resume trains the same epoch again.
+
+    Exits with a one-line error if a file cannot be saved, for example on a full disk.
     """
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
-            write(file)
-        unfinished.replace(path)
-    except OSError as error:
-        sys.exit(f"error: cannot save {path}: {error}")
-
-
-def save_epoch(args, parts, run):
-    """Save G_<n>.pth, samples.png and last.pt, which holds ``parts`` and ``run``.
-
-    last.pt comes last: if saving is interrupted, --resume trains the same epoch again.
-    """
-    folder, G, epoch = args.checkpoint_dir, parts["G"], len(run["history"])
+    G, epoch = parts["G"], len(run["history"])
     # From the CPU, so that a plain torch.load works on machines without this one's device.
     weights = {name: weight.cpu() for name, weight in G.state_dict().items()}
-    save_whole(folder / f"G_{epoch}.pth", lambda file: torch.save(weights, file))
-
-    # The z of TEST's pictures (with its own --seed 0), the same after every epoch
-    z = torch.randn(25, G.latent_size, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        samples = denorm(G(z.to(args.device))).reshape(-1, 1, 28, 28)
-    samples = 1 - nn.functional.interpolate(samples, scale_factor=4)  # black ink; four times larger
-    look = {"format": "png", "nrow": 5, "padding": 4, "pad_value": 1}
-    save_whole(folder / "samples.png", lambda file: save_image(samples, file, **look))
-
+    samples = draw_samples(G, device)
     last = run | {name: part.state_dict() for name, part in parts.items()}
-    save_whole(folder / "last.pt", lambda file: torch.save(last, file))
+
+    unfinished = folder / "unfinished"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(weights, unfinished)
+        unfinished.replace(folder / f"G_{epoch}.pth")
+        save_image(samples, unfinished, format="png", nrow=5, padding=4, pad_value=1)
+        try:
+            unfinished.replace(folder / "samples.png")
+        except PermissionError:  # on Windows, while a viewer has it open
+            tqdm.write("warning: samples.png is not up to date: another program holds it")
+        torch.save(last, unfinished)
+        unfinished.replace(folder / "last.pt")
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        if unfinished.exists():
+            unfinished.unlink()
+        sys.exit(f"error: cannot save epoch {epoch} in {folder}: {error}")
+
+
+def load_last(path):
+    """Return what ``save_epoch`` saved in last.pt; exits with a one-line error if it cannot."""
+    try:
+        run = torch.load(path, map_location="cpu", weights_only=True)
+        run["options"] = {name: run["options"][name] for name in RUN_OPTIONS}
+    except Exception as error:  # a damaged file can raise almost anything
+        sys.exit(f"error: cannot read {path}: {error!r}")
+    return run
+
+
+def load_parts(parts, run, path):
+    """Load the states of ``parts`` from ``run``, the contents of ``path``.
+
+    Exits with a one-line error if they do not fit, because the networks or optimizers were edited.
+    """
+    for name, part in parts.items():
+        try:
+            part.load_state_dict(run[name])
+            if isinstance(part, torch.optim.Optimizer):
+                # Another class's state fails only now. Without gradients, this changes nothing.
+                part.step()
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())  # torch's has several lines
+            sys.exit(f"error: {path} does not fit the {name} in your code: {reason}")
 
 
 def find_generators(folder):
-    """Return a dict of epoch to path: every G_<epoch>.pth in ``folder``."""
-    matches = [re.fullmatch(r"G_(0|[1-9][0-9]*)\.pth", path.name) for path in folder.glob("*")]
-    return {int(match[1]): folder / match[0] for match in matches if match}
+    """Return the paths of every G_<n>.pth in ``folder``."""
+    return [path for path in folder.glob("G_*.pth") if path.stem[2:].isdecimal()]
 
 
 def refuse_to_overwrite(folder):
     """Exit with a one-line error if ``folder`` holds a run with a trained epoch."""
     last = folder / "last.pt"
-    trained = find_generators(folder).keys() - {0}  # nothing is lost with the untrained one
-    if trained or (last.exists() and load_run(last)["history"]):
+    trained = {path.name for path in find_generators(folder)} - {"G_0.pth"}
+    if trained or (last.exists() and load_last(last)["history"]):
         sys.exit(
             f"error: {folder} holds a run: --resume continues it, --overwrite deletes it, "
             "another --checkpoint-dir leaves it alone"
         )
 
 
-def load_run(path, given=()):
-    """Return what ``save_epoch`` saved in last.pt.
-
-    Exits with a one-line error if it cannot be read, or if an option in ``given`` contradicts it.
-    """
-    try:
-        run = torch.load(path, map_location="cpu", weights_only=True)
-        options = run["options"]
-        if options.keys() != OPTIONS.keys():
-            raise ValueError("another version of this script saved it")
-    except Exception as error:  # a damaged file can raise almost anything
-        sys.exit(f"error: cannot read {path}: {error!r}")
-    for name in given:
-        if given[name] != options[name] and name != "epochs":
-            option = f"{flag(name)} {options[name]}"
-            sys.exit(f"error: the run in {path.parent} has {option}, not {given[name]}")
-    return run
-
-
-# ---- Options ----
+# ---- The command ----
 
 HERE = Path(__file__).resolve().parent
-# The options that define a run, with their classic values. last.pt keeps them for --resume.
-OPTIONS = {  # default, at least, less than, meaning
-    "epochs": (200, 1, math.inf, "passes over the images"),
-    "batch_size": (100, 1, math.inf, "real images per step"),
-    "lr": (0.0002, 0, 1, "learning rate of both Adam optimizers"),
-    "beta1": (0.9, 0, 1, "how long both remember older gradients"),
-    "hidden_size": (hidden_size, 1, math.inf, "units per hidden layer"),
-    "latent_size": (latent_size, 1, math.inf, "length of the latent vector z"),
-    "seed": (0, 0, 400_000, "same seed, same machine: same checkpoints"),
-}
-CLASSIC = {name: default for name, (default, *_) in OPTIONS.items()}
-QUICK = {"epochs": 26, "lr": 0.001, "beta1": 0.5}
+CHECKPOINTS = HERE / "checkpoints"
+# The options that define a run: last.pt keeps them for --resume.
+RUN_OPTIONS = ["epochs", "batch_size", "lr", "beta1", "hidden_size", "latent_size", "seed"]
 
 
-def flag(name):
-    """Return an option as it is typed: "--batch-size" for "batch_size"."""
-    return "--" + name.replace("_", "-")
+def positive_int(text):
+    """Return an option's value as a whole number of at least 1."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
+    return int(text)
 
 
-def parse_arguments(arguments=None):
+def fraction(text):
+    """Return an option's value as a number of at least 0 and less than 1."""
+    if not 0 <= float(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 0 and less than 1, not {text}")
+    return float(text)
+
+
+def parse_arguments(arguments=None, run=None):
     """Return the options of the command line, or of the list ``arguments``.
 
-    ``given`` is a dict of those in OPTIONS that were typed, or that --quick set.
+    With ``run``, the contents of last.pt, its options are the defaults. Exits with a one-line error
+    if an option contradicts them.
     """
     parser = argparse.ArgumentParser(
-        description="Train a GAN of two small MLPs on MNIST; save the Generator after every epoch."
+        description="Train a GAN of two small MLPs on MNIST; save the Generator after every epoch.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    quick = " ".join(f"{flag(name)} {value}" for name, value in QUICK.items())
-    add("--quick", action="store_true", help=f"larger steps and fewer epochs: {quick}")
-    for name, (default, _, _, meaning) in OPTIONS.items():
-        add(flag(name), type=type(default), help=f"{meaning} (default: {default})")
+    add("--epochs", type=positive_int, default=40, help="passes over the images")
+    add("--batch-size", type=positive_int, default=100, help="real images per step")
+    add("--lr", type=fraction, default=0.001, help="learning rate of both Adam optimizers")
+    add("--beta1", type=fraction, default=0.5, help="how long both remember older gradients")
+    add("--hidden-size", type=positive_int, default=hidden_size, help="units per hidden layer")
+    add("--latent-size", type=positive_int, default=latent_size, help="numbers in a latent vector")
+    add("--seed", type=int, default=0, help="same seed, same machine: same checkpoints")
     gpu = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    add("--device", default=str(gpu or "cpu"), help="cpu, cuda, mps, ... (default: a GPU if any)")
-    data = HERE / "data" / "MNIST" / "raw"
-    add("--data-dir", type=Path, default=data, help=f"folder with {ARCHIVE}")
-    add("--checkpoint-dir", type=Path, default=HERE / "checkpoints", help="folder to save in")
+    add("--device", default=str(gpu or "cpu"), help="cpu, cuda, mps, ...; a GPU if there is one")
+    data_dir = HERE / "data" / "MNIST" / "raw"
+    add("--data-dir", type=Path, default=data_dir, help=f"folder with {ARCHIVE}")
+    add("--checkpoint-dir", type=Path, default=CHECKPOINTS, help="folder to save in")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--resume", action="store_true", help="continue the run in that folder")
     choice.add_argument("--overwrite", action="store_true", help="delete that run, start a new one")
+    if run is None:
+        return parser.parse_args(arguments)
 
+    parser.set_defaults(**run["options"])
     args = parser.parse_args(arguments)
-    typed = {name: vars(args)[name] for name in OPTIONS if vars(args)[name] is not None}
-    for name, value in typed.items():
-        _, least, below, _ = OPTIONS[name]
-        if not least <= value < below:
-            limit = "" if below == math.inf else f" and less than {below}"
-            parser.error(f"{flag(name)} must be at least {least}{limit}, not {value}")
-    args.given = (QUICK if args.quick else {}) | typed
-    vars(args).update(CLASSIC | args.given)
+    for name, value in run["options"].items():
+        typed = getattr(args, name)
+        if typed != value and name != "epochs":  # a run may be trained longer
+            option = "--" + name.replace("_", "-")
+            sys.exit(f"error: the run in {args.checkpoint_dir} has {option} {value}, not {typed}")
     return args
-
-
-# ---- The whole run ----
-
-
-def command(script, folder, *options):
-    """Return the command that runs ``script`` on the run in ``folder``, to paste in any folder."""
-    words = [sys.executable, HERE / script, "--checkpoint-dir", folder.resolve(), *options]
-    return shlex.join(map(str, words))
 
 
 def main(arguments=None):
@@ -316,8 +328,8 @@ def main(arguments=None):
     folder = args.checkpoint_dir
     run = {"history": []}  # [epoch, d_loss, g_loss, D(x), D(G(z))] for each epoch
     if args.resume:
-        run = load_run(folder / "last.pt", args.given)
-        vars(args).update(run["options"] | args.given)
+        run = load_last(folder / "last.pt")
+        args = parse_arguments(arguments, run)
     elif not args.overwrite:
         refuse_to_overwrite(folder)
 
@@ -328,7 +340,7 @@ def main(arguments=None):
     run["checksum"] = checksum
     # For TEST's page. A clone, because torch.save would save the whole tensor of a slice.
     run["real_images"] = images[:100].clone()
-    run["options"] = {name: vars(args)[name] for name in OPTIONS}
+    run["options"] = {name: getattr(args, name) for name in RUN_OPTIONS}
     try:
         images = images.to(args.device)
     except (RuntimeError, AssertionError) as error:  # an AssertionError: torch without CUDA
@@ -337,45 +349,38 @@ def main(arguments=None):
     D, G, d_optimizer, g_optimizer = build_networks(args)
     parts = {"D": D, "G": G, "d_optimizer": d_optimizer, "g_optimizer": g_optimizer}
     if args.resume:
-        try:
-            for name, part in parts.items():
-                part.load_state_dict(run[name])
-        except RuntimeError as error:  # the networks were edited; torch says what does not fit
-            reason = " ".join(str(error).split())
-            sys.exit(f"error: {folder / 'last.pt'} does not fit your networks: {reason}")
+        load_parts(parts, run, folder / "last.pt")
     else:
-        for path in [*find_generators(folder).values(), folder / "last.pt"]:
+        draw_samples(G, args.device)  # if G cannot draw, this fails before the old run is deleted
+        for path in [*find_generators(folder), folder / "last.pt"]:
             if path.exists():
                 path.unlink()
-        save_epoch(args, parts, run)
+        save_epoch(folder, args.device, run, parts)
 
+    # Allows faster matrix products, as they exist for CPUs with AVX-512.
+    torch.set_float32_matmul_precision("medium")
     print(f"training on {args.device}; watch {folder / 'samples.png'}")
+    where = ""
+    if folder.resolve() != CHECKPOINTS.resolve():
+        where = f" --checkpoint-dir {folder}"
     epochs = range(len(run["history"]) + 1, args.epochs + 1)
     try:
         for epoch in tqdm(epochs, unit="epoch", disable=None):  # None: no bar in a file or a pipe
             seed_epoch(args.seed, epoch)
             batches = shuffled_batches(images, args.batch_size)
             means = train_epoch(D, G, d_optimizer, g_optimizer, batches)
-            if not all(map(math.isfinite, means)):
+            # BCELoss refuses NaN as a score, but not on Apple's GPUs.
+            if not math.isfinite(sum(means)):
                 sys.exit(f"error: diverged in epoch {epoch}; the epochs before it are saved")
             run["history"].append([epoch, *means])
-            save_epoch(args, parts, run)
+            save_epoch(folder, args.device, run, parts)
             scores = "d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}".format(*means)
             tqdm.write(f"epoch {epoch}/{args.epochs} {scores}")
             sys.stdout.flush()  # so that a log file gets each line at once
     except KeyboardInterrupt:
-        options = ["--resume", "--epochs", args.epochs, "--device", args.device]
-        options += ["--data-dir", args.data_dir.resolve()]
-        sys.exit(f"stopped; to continue: {command('MNIST_MLP_GAN_TRAIN.py', folder, *options)}")
-    options = []
-    # Two runs' pictures must not replace each other.
-    if folder.resolve() != (HERE / "checkpoints").resolve():
-        options = ["--output-dir", HERE / "outputs" / folder.resolve().name]
-    print(f"done; to make the pictures: {command('MNIST_MLP_GAN_TEST.py', folder, *options)}")
+        sys.exit(f"stopped; to continue, run this script with --resume{where}")
+    print(f"done; now run MNIST_MLP_GAN_TEST.py{where}, or train longer: --resume, more --epochs")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("stopped")
+    main()

@@ -4,11 +4,8 @@ import contextlib
 import functools
 import io
 import runpy
-import shlex
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -76,44 +73,10 @@ def train(small_mnist, call):
 
 
 @pytest.fixture
-def start(tmp_path, monkeypatch, capsys):
-    """Start a script, its last lines included, from some folder; return what it printed."""
-
-    def start_script(script, *options, where="somewhere"):
-        (tmp_path / where).mkdir(parents=True, exist_ok=True)
-        monkeypatch.chdir(tmp_path / where)
-        monkeypatch.syspath_prepend(Path(script).parent)  # a copy imports the NETWORK beside it
-        monkeypatch.delitem(sys.modules, "MNIST_MLP_GAN_NETWORK")
-        monkeypatch.setattr(sys, "argv", [str(script), *map(str, options)])
-        capsys.readouterr()
-        runpy.run_path(str(script), run_name="__main__")
-        return capsys.readouterr().out
-
-    return start_script
-
-
-@pytest.fixture
-def paste(start):
-    """Do what the command at the end of a printed text does when pasted; return what it printed.
-
-    A real shell takes it apart, from another folder; then it runs here, to save the imports.
-    """
-    if sys.platform == "win32":
-        pytest.skip("the commands are quoted for sh")
-
-    def paste_command(printed):
-        command = printed[printed.rindex(shlex.quote(sys.executable)) :]
-        words = subprocess.check_output(["sh", "-c", f"printf '%s\\n' {command}"], text=True)
-        return start(*words.splitlines()[1:], where="else/where")
-
-    return paste_command
-
-
-@pytest.fixture
 def edited(tmp_path):
-    """Copy the scripts and edit one, as a learner does; return the path of the copied TRAIN."""
+    """Copy the scripts and edit one, as a learner does; return the folder of the copy."""
 
-    def copy_scripts(script, old="", new=""):
+    def copy_scripts(script, old, new):
         folder = tmp_path / f"copy {len([*tmp_path.iterdir()])}"
         shutil.copytree(ROOT / "assets" / "page", folder / "assets" / "page")
         for path in ROOT.glob("MNIST_MLP_GAN_*.py"):
@@ -122,9 +85,31 @@ def edited(tmp_path):
                 assert old in text
                 text = text.replace(old, new, 1)
             (folder / path.name).write_text(text, encoding="utf-8")
-        return folder / TRAIN.name
+        return folder
 
     return copy_scripts
+
+
+@pytest.fixture
+def start(small_mnist, monkeypatch, capsys):
+    """Start a copy's script, its last lines included, in its folder; return what it printed.
+
+    TRAIN trains on the small MNIST, for two epochs by default.
+    """
+
+    def start_script(folder, script, *options):
+        if script == TRAIN:
+            epochs = [] if "--resume" in options else ["--epochs", 2]
+            options = ["--data-dir", small_mnist, "--device", "cpu", *epochs, *options]
+        monkeypatch.chdir(folder)
+        monkeypatch.syspath_prepend(folder)  # to import the NETWORK there
+        monkeypatch.delitem(sys.modules, "MNIST_MLP_GAN_NETWORK")
+        monkeypatch.setattr(sys, "argv", [script.name, *map(str, options)])
+        capsys.readouterr()
+        runpy.run_path(str(folder / script.name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return start_script
 
 
 @pytest.fixture
@@ -143,7 +128,7 @@ def drawn(tmp_path_factory):
     for epoch in [9, 10, 11]:
         save_generator(folder, epoch, image=2 * SHOWN[f"epoch {epoch}"] - 1)
     save_last(folder, HISTORY)
-    options = ["--checkpoint-dir", folder, "--output-dir", folder / "made", "--rows", "9-11", "10"]
+    options = ["--checkpoint-dir", folder, "--rows", "9-11", "10"]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         MNIST_MLP_GAN_TEST.main([*map(str, options)])
-    return SimpleNamespace(outputs=folder / "made", printed=printed.getvalue())
+    return SimpleNamespace(outputs=folder / "outputs", printed=printed.getvalue())

@@ -3,22 +3,26 @@
     python tests/score.py
 
 takes the options of MNIST_MLP_GAN_TEST.py, draws 10,000 samples with each row's Generator, prints
-a table, and saves these files in outputs/:
+a table, and saves these files where TEST saves its pictures:
 
     MNIST_MLP_GAN_SCORES.csv        the table, with more columns
     MNIST_MLP_GAN_CLOUD.png         samples and real digits as clouds of points, a panel per row
     MNIST_MLP_GAN_NEIGHBORS.png    samples of the last row, each beside the nearest training image
 
-Images are vectors of 784 pixels from 0, paper, to 1, ink, and distances are Euclidean. What the
-measures mean, and what we measured, is in tests/README.md.
+Images are vectors of 784 pixels from 0, background, to 1, ink, and distances are Euclidean. What
+the measures mean, and what we measured, is in tests/README.md.
 """
 
 import csv
 import gzip
 import math
+import os
 import sys
 from pathlib import Path
 from tempfile import TemporaryFile
+
+if __name__ == "__main__":
+    os.environ.pop("MPLBACKEND", None)  # see MNIST_MLP_GAN_TEST.py
 
 import numpy as np
 import torch
@@ -29,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import MNIST_MLP_GAN_TEST as pictures  # noqa: E402
+from MNIST_MLP_GAN_NETWORK import generate, sample_z  # noqa: E402
 from MNIST_MLP_GAN_TRAIN import load_images  # noqa: E402
 
 DATA = ROOT / "data" / "MNIST" / "raw"
@@ -65,8 +70,8 @@ def load_real(data_dir):
 
 def draw_samples(G, seed):
     """Return SAMPLES images by ``G``, (SAMPLES, 784); the first 25 are those of TEST's pictures."""
-    z = [pictures.sample_z(G, 25, seed), pictures.sample_z(G, SAMPLES - 25, seed + 1)]
-    return pictures.generate(G, torch.cat(z))
+    z = torch.cat([sample_z(G, 25, seed), sample_z(G, SAMPLES - 25, seed + 1)])
+    return generate(G, z)
 
 
 def distances(images, others):
@@ -273,10 +278,13 @@ def draw_neighbors(row, samples, train):
 def main(arguments=None):
     """Score the rows that the command line, or the list ``arguments``, names."""
     args = pictures.parse_arguments(arguments, "Measure how good the digits of a training run are.")
+    last = pictures.load_last(args.checkpoint_dir / "last.pt")
+    if last and last["checksum"] != pictures.MNIST:
+        sys.exit(f"error: the run in {args.checkpoint_dir} was not trained on MNIST")
     args.output_dir.mkdir(parents=True, exist_ok=True)
     TemporaryFile(dir=args.output_dir).close()  # a folder that cannot be written fails right away
     checkpoints = pictures.find_checkpoints(args.checkpoint_dir)
-    rows = args.rows or pictures.choose_rows([*checkpoints])
+    rows = args.rows or pictures.choose_rows(list(checkpoints))
     generators = {row: pictures.load_row(row, checkpoints) for row in rows}
     samples = {row: draw_samples(G, args.seed) for row, G in generators.items()}
     real = load_real(DATA)

@@ -1,14 +1,19 @@
 """What one sees: the pictures of TEST, to the dot, and the samples.png of a training."""
 
+import json
 import math
+import re
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from helpers import (
     HISTORY,
+    NETWORK,
     SHOWN,
     TEST,
+    TRAIN,
     contents,
     frames_in,
     largest_file,
@@ -21,11 +26,19 @@ from helpers import (
 from PIL import Image
 
 import MNIST_MLP_GAN_TEST as pictures
-from MNIST_MLP_GAN_TEST import choose_rows, generate, load_generator, sample_z
+from MNIST_MLP_GAN_NETWORK import generate, sample_z
+from MNIST_MLP_GAN_TEST import choose_rows, load_generator
+
+
+def stops_of(page):
+    """The stops of a page's slider: (first epoch, last epoch, number of networks)."""
+    text = page.read_text(encoding="utf-8")
+    run = json.loads(re.search(r"<script>const run = (.*);</script>", text)[1])
+    return [(stop["first"], stop["last"], stop["count"]) for stop in run["rows"]]
 
 
 def test_checkpoints_come_in_order_of_epoch_and_nothing_else_counts(tmp_path):
-    others = ["D_1.pth", "G_.pth", "G_x.pth", "G_1-2.pth", "G_01.pth", "G_٣.pth", "G_3.pth.tmp"]
+    others = ["D_1.pth", "G_.pth", "G_x.pth", "G_1-2.pth", "G_3.pth.tmp"]
     for file in ["G_10.pth", "G_9.pth", "G_0.pth", "G_100.pth", "last.pt", *others]:
         (tmp_path / file).touch()
     found = pictures.find_checkpoints(tmp_path)
@@ -33,10 +46,27 @@ def test_checkpoints_come_in_order_of_epoch_and_nothing_else_counts(tmp_path):
 
 
 def test_rows_by_default_are_early_epochs_the_last_and_the_mean_of_the_last_third():
-    assert choose_rows([*range(27)]) == ["0", "1", "4", "26", "18-26"]
-    assert choose_rows([*range(201)]) == ["0", "1", "33", "200", "134-200"]
+    assert choose_rows([*range(41)]) == ["0", "1", "6", "40", "27-40"]
+    assert choose_rows([*range(201)]) == ["0", "1", "14", "200", "134-200"]
     assert choose_rows([7, 8, 10, 11, 12, 13]) == ["7", "8", "10", "13", "12-13"]
     assert choose_rows([*range(5)]) == [*"01234"]
+
+
+def test_default_rows_are_drawn_and_the_page_has_more(call, folders):
+    for epoch in range(10):
+        save_generator(folders.checkpoints, epoch, image=torch.rand(784))
+    call(TEST, *folders.options)
+    rows = ["0", "1", "3", "9", "6-9"]
+    found = pictures.find_checkpoints(folders.checkpoints)
+    samples = {row: generate(pictures.load_row(row, found), torch.randn(5, 100)) for row in rows}
+    pictures.draw_grid(samples).save(folders.outputs / "expected.png")
+    grid, expected = (folders.outputs / name for name in ["MNIST_MLP_GAN.png", "expected.png"])
+    assert np.array_equal(picture(grid), picture(expected))
+    page = folders.outputs / "MNIST_MLP_GAN.html"
+    assert stops_of(page) == [*((n, n, 1) for n in [0, 1, 2, 3, 4, 6, 9]), (6, 9, 4)]
+    (folders.checkpoints / "G_7.pth").unlink()
+    call(TEST, *folders.options, "--rows", "5-9", "8")
+    assert stops_of(page) == [*((n, n, 1) for n in [0, 1, 2, 3, 4, 6, 8, 9]), (5, 9, 4)]
 
 
 def test_mean_is_of_every_weight_and_of_one_itself(tmp_path):
@@ -51,11 +81,19 @@ def test_mean_is_of_every_weight_and_of_one_itself(tmp_path):
     assert all(map(torch.equal, ones[2], saved))
 
 
-def test_each_file_is_printed_and_is_what_its_name_says(drawn, tmp_path):
-    names = [f"MNIST_MLP_GAN{end}" for end in [".png", ".gif", "_WALK.png", ".html"]]
-    names += ["G_9-11.pth", "MNIST_MLP_GAN_CURVES.png"]
-    assert drawn.printed.splitlines() == [str(drawn.outputs / name) for name in names]
-    assert contents(drawn.outputs).keys() == {*names}
+def test_sizes_come_from_the_run_or_the_first_layer_or_the_caller(tmp_path):
+    save_generator(tmp_path / "alone", 1, hidden_size=8, latent_size=3)
+    assert load_generator(str(tmp_path / "alone" / "G_1.pth")).latent_size == 3
+    assert load_generator(tmp_path / "alone" / "G_1.pth", hidden_size=8, latent_size=3)
+    save_generator(tmp_path / "run", 1, hidden_size=8)
+    save_last(tmp_path / "run", [], hidden_size=8)
+    assert load_generator(tmp_path / "run" / "G_1.pth").linear1.out_features == 8
+
+
+def test_each_file_is_what_its_name_says_and_the_page_is_named(drawn, tmp_path):
+    names = [f"MNIST_MLP_GAN{end}" for end in [".png", ".gif", "_WALK.png", ".html", "_CURVES.png"]]
+    assert contents(drawn.outputs).keys() == {*names, "G_9-11.pth"}
+    assert str(drawn.outputs / "MNIST_MLP_GAN.html") in drawn.printed
     image = generate(load_generator(drawn.outputs / "G_9-11.pth"), torch.randn(1, 100))
     torch.testing.assert_close(image[0], SHOWN["epochs 9-11"])
     pictures.draw_curves(HISTORY).savefig(tmp_path / "curves.png")
@@ -93,6 +131,7 @@ def test_animation_shows_each_epoch_then_the_mean_under_its_title(drawn):
 
 def test_animation_of_a_long_run(call, folders):
     """201 epochs: all of the first 20, about 50 frames, endless, the last one held."""
+    save_last(folders.checkpoints, [], hidden_size=1)
     for epoch in range(201):
         image = torch.rand(784) / 5 - 0.1
         save_generator(folders.checkpoints, epoch, image=image, hidden_size=1)
@@ -156,23 +195,49 @@ def test_curves_are_the_historys_columns_and_the_equilibrium_is_dotted():
     assert one_epoch.get_marker() == "o"  # a line through one point would not be seen
 
 
-def test_without_losses_the_other_pictures_are_made(call, folders):
+def test_curves_show_a_loss_below_0_and_no_number_that_a_learner_added():
+    history = [[*row, 99] for row in [[1, -3, -1, 0.5, 0.5], [2, -2, 0, 0.5, 0.5]]]
+    losses, scores = pictures.draw_curves(history).axes
+    assert losses.get_ylim()[0] < -3
+    assert max(max(line.get_ydata()) for axes in (losses, scores) for line in axes.lines) < 2
+
+
+def test_without_last_or_its_losses_the_other_pictures_are_made(call, folders):
     save_generator(folders.checkpoints, 0)
     save_last(folders.checkpoints, [])  # of an untrained run
     assert "last.pt" not in call(TEST, *folders.options)
     (folders.checkpoints / "last.pt").unlink()
-    *paths, line = call(TEST, *folders.options).splitlines()
-    assert "last.pt" in line
-    assert {str(path) for path in folders.outputs.iterdir()} == {*paths}
+    assert "last.pt" in call(TEST, *folders.options)
+    assert {"MNIST_MLP_GAN.html", "MNIST_MLP_GAN.png"} < contents(folders.outputs).keys()
     assert "MNIST_MLP_GAN_CURVES.png" not in contents(folders.outputs)
+
+
+def test_page_that_cannot_be_made_costs_no_picture(start, edited):
+    """A file beside its four does no harm."""
+    copy = edited(NETWORK, "nn.Linear(hidden_size, 1)", "nn.Linear(hidden_size, 1)")
+    page = copy / "assets" / "page"
+    (page / ".DS_Store").write_bytes(b"\xff\xfe")
+    start(copy, TRAIN)
+    assert "no page" not in start(copy, TEST)
+    made = contents(copy / "outputs")
+    shutil.rmtree(copy / "outputs")
+    page.rename(copy / "elsewhere")
+    (line,) = [line for line in start(copy, TEST).splitlines() if "no page" in line]
+    assert str(page) in line
+    assert contents(copy / "outputs") == {name: made[name] for name in made if "html" not in name}
+    (copy / "elsewhere").rename(page)
+    network = (copy / NETWORK.name).read_text(encoding="utf-8")
+    network = network.replace("self.leaky_relu = nn.LeakyReLU(0.2)", "self.leaky_relu = nn.PReLU()")
+    (copy / NETWORK.name).write_text(network, encoding="utf-8")
+    assert "no D on the page" in start(copy, TEST)
+    assert contents(copy / "outputs").keys() == made.keys()
 
 
 def test_picture_that_cannot_be_saved_is_named(call, tmp_path):
     for epoch in range(2):
         save_generator(tmp_path, epoch)
-    path, folders = tmp_path / "G_0.pth", ["--checkpoint-dir", tmp_path, "--output-dir"]
-    call(TEST, *folders, path, fails=[path])  # a file, not a folder
-    # torch reports it in its own way: the Generator is the largest of these files.
-    for size, name in [(1000, "MNIST_MLP_GAN.png"), (1_150_000, "G_0-1.pth")]:
+    path, options = tmp_path / "G_0.pth", ["--checkpoint-dir", tmp_path, "--output-dir"]
+    call(TEST, *options, path, fails=[path])  # a file, not a folder
+    for size in [1000, 1_150_000]:  # too small for a picture, and for the mean Generator
         with largest_file(size):
-            call(TEST, *folders, tmp_path, "--rows", "0-1", fails=[tmp_path / name])
+            call(TEST, *options, tmp_path, "--rows", "0-1", fails=[tmp_path])

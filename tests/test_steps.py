@@ -3,9 +3,10 @@
 import copy
 import itertools
 
+import benchmark
 import pytest
 import torch
-from helpers import first_images, lesson_epoch
+from helpers import first_images
 
 import MNIST_MLP_GAN_TRAIN as ours
 from MNIST_MLP_GAN_NETWORK import Discriminator, Generator
@@ -25,25 +26,49 @@ def test_batches_hold_every_image_once_in_a_new_order_each_time():
     assert len({(*range(250),), *map(tuple, map(torch.Tensor.tolist, orders))}) == 3
 
 
-def test_steps_equal_the_lessons_plain_loop():
-    """From the same weights, batches and z: the same means and weights after 13 batches.
-
-    The last batch has one image, which counts as one image, and not as a batch of twenty.
-    """
+def test_steps_equal_the_plain_loop_of_most_tutorials():
+    """From the same weights, batches and z: the same weights after 13 batches."""
     torch.set_default_dtype(torch.float64)
     batches = [batch.double() for batch in ours.shuffled_batches(first_images(241), 20)]
-    assert [len(batch) for batch in batches] == [20] * 12 + [1]
     D, G, *optimizers = ours.build_networks(ours.parse_arguments(["--device", "cpu"]))
-    start, lesson_nets = copy.deepcopy(G), copy.deepcopy([D, G])
+    start, plain_nets = copy.deepcopy(G), copy.deepcopy([D, G])
+    torch.manual_seed(7)
+    ours.train_epoch(D, G, *optimizers, batches)
+    torch.manual_seed(7)
+    adam = {"lr": 0.001, "betas": (0.5, 0.999), "foreach": False}
+    adams = [torch.optim.Adam(net.parameters(), **adam) for net in plain_nets]
+    benchmark.plain_epoch(*plain_nets, *adams, batches)
+    for net, plain_net in zip([D, G], plain_nets, strict=True):
+        for weight, expected in zip(net.parameters(), plain_net.parameters(), strict=True):
+            torch.testing.assert_close(weight, expected, rtol=0, atol=1e-9)
+    assert not any(map(torch.equal, start.parameters(), G.parameters()))
+
+
+def test_epochs_means_are_over_images_before_each_update():
+    """The last batch has one image, which counts as one image, and not as a batch of twenty."""
+    torch.set_default_dtype(torch.float64)
+    batches = [batch.double() for batch in ours.shuffled_batches(first_images(41), 20)]
+    D, G, *optimizers = ours.build_networks(ours.parse_arguments(["--device", "cpu"]))
+    copies = copy.deepcopy([D, G])
+    sums = torch.zeros(4)
     torch.manual_seed(7)
     means = ours.train_epoch(D, G, *optimizers, batches)
     torch.manual_seed(7)
-    adams = [torch.optim.Adam(net.parameters(), lr=0.0002, foreach=False) for net in lesson_nets]
-    assert means == pytest.approx(lesson_epoch(*lesson_nets, *adams, batches), rel=1e-6)
-    for net, lesson_net in zip([D, G], lesson_nets, strict=True):
-        for weight, expected in zip(net.parameters(), lesson_net.parameters(), strict=True):
-            torch.testing.assert_close(weight, expected, rtol=0, atol=1e-9)
-    assert not any(map(torch.equal, start.parameters(), G.parameters()))
+    D, G = copies
+    d_adam, g_adam = (torch.optim.Adam(net.parameters(), 0.001, (0.5, 0.999)) for net in copies)
+    for real_images in batches:
+        state = torch.get_rng_state()
+        real_score, fake_score = D(real_images), D(G(torch.randn(len(real_images), 100)))
+        d_loss = -(real_score.log().mean() + (1 - fake_score).log().mean())
+        torch.set_rng_state(state)
+        ours.train_discriminator(D, G, d_adam, real_images)
+        state = torch.get_rng_state()
+        g_loss = -D(G(torch.randn(len(real_images), 100))).log().mean()
+        torch.set_rng_state(state)
+        ours.train_generator(D, G, g_adam, len(real_images))
+        means_here = torch.stack([d_loss, g_loss, real_score.mean(), fake_score.mean()])
+        sums += len(real_images) * means_here.detach()
+    assert means == pytest.approx((sums / 41).tolist(), rel=1e-6)
 
 
 def test_steps_stay_on_the_networks_device():
@@ -64,18 +89,20 @@ def test_steps_stay_on_the_networks_device():
         ours.train_epoch(D, G, d_optimizer, g_optimizer, batches)
 
 
-def test_saving_brings_the_weights_to_the_cpu(tmp_path):
+def test_saving_brings_weights_and_samples_to_the_cpu(tmp_path):
     """So that any machine can load them; "meta" has nothing to bring, and says so."""
-    args = ours.parse_arguments(["--device", "meta", "--checkpoint-dir", str(tmp_path)])
+    for weights_on, samples_on in [("meta", "cpu"), ("cpu", "meta")]:
+        G = Generator().to(weights_on)
+        G.forward = lambda z, where=samples_on: torch.zeros(25, 784, device=where)
+        with pytest.raises(NotImplementedError, match="Cannot copy out of meta"):
+            ours.save_epoch(tmp_path, weights_on, {"history": []}, {"G": G})
+    assert not [*tmp_path.iterdir()]
+
+
+def test_samples_are_drawn_where_the_network_is():
     G = Generator().to("meta")
-    with pytest.raises(NotImplementedError, match="meta"):
-        ours.save_epoch(args, {"G": G}, {"history": []})
-    assert not (tmp_path / "G_0.pth").exists()
-    # Samples are drawn where G is: past its weights, the first thing to bring is a picture.
-    G.state_dict = dict
-    with pytest.raises(NotImplementedError, match="meta"):
-        ours.save_epoch(args, {"G": G}, {"history": []})
-    assert (tmp_path / "G_0.pth").exists()
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta"):
+        ours.draw_samples(G, "meta")
 
 
 def test_every_epoch_and_every_seed_has_its_own_batches_and_z(train, tmp_path, monkeypatch):

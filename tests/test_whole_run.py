@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers import (
     ARCHIVES,
+    HISTORY,
     TEST,
     TRAIN,
     contents,
@@ -18,25 +19,42 @@ from helpers import (
     first_images,
     open_terminal,
     run_program,
+    save_generator,
+    save_last,
     write_archive,
 )
 
-from MNIST_MLP_GAN_TEST import generate, load_generator
+from MNIST_MLP_GAN_NETWORK import generate
+from MNIST_MLP_GAN_TEST import load_generator
 from MNIST_MLP_GAN_TRAIN import ARCHIVE, load_images
 
 
-def test_importing_does_nothing_and_no_picture_needs_a_display(tmp_path):
+def test_importing_does_nothing(tmp_path):
     program = """if True:
         import torch
-        before = torch.get_rng_state(), torch.get_num_threads()
+        settings = torch.get_num_threads, torch.get_float32_matmul_precision, torch.initial_seed
+        before = [setting() for setting in settings], torch.get_rng_state()
         import MNIST_MLP_GAN_NETWORK, MNIST_MLP_GAN_TRAIN, MNIST_MLP_GAN_TEST
-        assert torch.equal(torch.get_rng_state(), before[0])
-        assert torch.get_num_threads() == before[1]
-        MNIST_MLP_GAN_TEST.draw_curves([[1, 1, 1, 1, 1]]).savefig("curves.png")
+        assert before[0] == [setting() for setting in settings]
+        assert torch.equal(torch.get_rng_state(), before[1])
     """
-    # A backend that cannot be loaded, as one for windows cannot where there is no display
-    assert not run_program(program, tmp_path, MPLBACKEND="module://no_display")
-    assert contents(tmp_path).keys() == {"curves.png"}
+    assert not run_program(program, tmp_path)
+    assert not contents(tmp_path)
+
+
+def test_curves_are_drawn_whatever_matplotlib_is_told_to_draw_with(tmp_path):
+    """As by a notebook, in whose environment the scripts do not run."""
+    save_generator(tmp_path, 0)
+    save_last(tmp_path, HISTORY)
+    program = f"""if True:
+        import runpy, sys
+        sys.argv = ["", "--checkpoint-dir", "."]
+        runpy.run_path({str(TEST)!r}, run_name="__main__")
+    """
+    with pytest.raises(subprocess.CalledProcessError):
+        run_program("import matplotlib", tmp_path, MPLBACKEND="unknown")
+    run_program(program, tmp_path, MPLBACKEND="unknown")
+    assert "MNIST_MLP_GAN_CURVES.png" in contents(tmp_path / "outputs")
 
 
 def test_torchs_threads_are_told_not_to_spin_before_they_exist(tmp_path, monkeypatch):
@@ -61,7 +79,17 @@ def test_every_epoch_has_its_line_and_its_checkpoint(train, tmp_path):
     assert lines == [form.format(*means) for means in saved["history"]]
     assert str(tmp_path / "samples.png") in first
     assert "cpu" in first
-    assert str(TEST) in last
+    assert "--resume" in last
+    assert f"MNIST_MLP_GAN_TEST.py --checkpoint-dir {tmp_path}" in last
+
+
+def test_last_line_names_no_folder_in_the_default_one(start, edited):
+    """Even if it is a link to a larger disk."""
+    copy = edited(TRAIN, "", "")
+    (copy / "large").mkdir()
+    (copy / "checkpoints").symlink_to(copy / "large", target_is_directory=True)
+    assert "--checkpoint-dir" not in start(copy, TRAIN)
+    assert str(copy / "outputs" / "MNIST_MLP_GAN.html") in start(copy, TEST)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
@@ -89,6 +117,7 @@ def test_bar_on_a_terminal_lines_through_a_pipe_in_time_and_ctrl_c(small_mnist, 
     assert re.search(r"[1-9]/2000 \[", bars)
     (line,) = end.split("\r\n")[1:-1]
     assert "--resume" in line
+    assert f"--checkpoint-dir {tmp_path}" in line
 
 
 @pytest.mark.skipif(not torch.accelerator.is_available(), reason="there is no accelerator here")
@@ -113,8 +142,8 @@ def test_end_to_end_on_the_shipped_images(call, tmp_path):
     assert torch.equal(images, first_images(10_000))
     write_archive(tmp_path / "data", images)
     checkpoints = ["--checkpoint-dir", tmp_path]
-    quick = ["--quick", "--epochs", 4, "--batch-size", 50, "--data-dir", tmp_path / "data"]
-    call(TRAIN, *checkpoints, *quick)
+    few = ["--epochs", 4, "--batch-size", 50, "--data-dir", tmp_path / "data"]
+    call(TRAIN, *checkpoints, *few)
     call(TEST, *checkpoints, "--output-dir", tmp_path / "outputs", "--rows", 0, 4, "3-4")
     assert {"MNIST_MLP_GAN.png", "G_3-4.pth"} < contents(tmp_path / "outputs").keys()
 
