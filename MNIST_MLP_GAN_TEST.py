@@ -13,7 +13,8 @@ last.pt in checkpoints/ and saves these files in outputs/:
     MNIST_MLP_GAN.html          a page to play with these Generators: open it in a browser
 
 Each column of the grid and each tile of the animation keeps its z, so you see how the image
-changes. Nothing is picked by hand; another --seed shows other samples.
+changes. No sample is picked by hand, but their seed is: see picture_seed in NETWORK. Another --seed
+shows other samples.
 """
 
 import argparse
@@ -38,7 +39,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, generate, sample_z
+from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, generate, picture_seed, sample_z
 
 # ---- Inference: a Generator, a z, an image ----
 
@@ -365,7 +366,7 @@ def parse_arguments(arguments=None, description="Make the pictures of a training
     add("--output-dir", type=Path, help=outputs)
     rows = "epochs, like 7, or means of several, like 27-40 (default: four and a mean)"
     add("--rows", nargs="+", metavar="ROW", help=rows)
-    add("--seed", type=int, default=0, help="same seed, same z (default: %(default)s)")
+    add("--seed", type=int, default=picture_seed, help="same seed, same z (default: %(default)s)")
     args = parser.parse_args(arguments)
     args.output_dir = args.output_dir or choose_output_dir(args.checkpoint_dir)
     return args

@@ -35,6 +35,7 @@ from MNIST_MLP_GAN_NETWORK import (
     generate,
     hidden_size,
     latent_size,
+    picture_seed,
     sample_z,
 )
 
@@ -180,7 +181,7 @@ def seed_epoch(seed, epoch):
 
 def draw_samples(G, device):
     """Return 25 images by ``G``, black on white, four times larger: (25, 1, 112, 112) in [0, 1]."""
-    z = sample_z(G, 25, seed=0).to(device)  # the z of TEST's pictures, the same after every epoch
+    z = sample_z(G, 25, picture_seed).to(device)  # as in TEST's pictures, after every epoch
     G.eval()  # drawing must not change the statistics of batch normalization, if you add it
     images = generate(G, z).cpu().reshape(25, 1, 28, 28)
     G.train()

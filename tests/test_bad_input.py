@@ -43,7 +43,7 @@ def test_defaults_and_help(capsys):
     assert options == defaults | {"device": str(gpu or "cpu")}
     outputs = ROOT / "outputs"
     expected = {"checkpoint_dir": ROOT / "checkpoints", "output_dir": outputs}
-    assert vars(MNIST_MLP_GAN_TEST.parse_arguments([])) == expected | {"rows": None, "seed": 0}
+    assert vars(MNIST_MLP_GAN_TEST.parse_arguments([])) == expected | {"rows": None, "seed": 5}
     for module in [MNIST_MLP_GAN_TEST, MNIST_MLP_GAN_TRAIN]:
         with pytest.raises(SystemExit) as exited:
             module.parse_arguments(["--help"])

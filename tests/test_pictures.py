@@ -152,8 +152,8 @@ def test_each_place_keeps_its_z_in_all_pictures(train, call, tmp_path):
     train(tmp_path, "--epochs", 1, "--latent-size", 7, "--hidden-size", 32)  # of any size
     G = load_generator(tmp_path / "G_1.pth")
     options = ["--checkpoint-dir", tmp_path, "--output-dir", tmp_path, "--rows", 1]
-    for seed in [1, 0]:
-        call(TEST, *options, *(["--seed", seed] if seed else []))
+    for seed, typed in [(1, ["--seed", 1]), (5, [])]:
+        call(TEST, *options, *typed)
         page = picture(tmp_path / "MNIST_MLP_GAN.png")
         (_, frame), _ = frames_in(tmp_path / "MNIST_MLP_GAN.gif")
         steps = picture(tmp_path / "MNIST_MLP_GAN_WALK.png")

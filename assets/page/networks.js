@@ -2,10 +2,13 @@
 function linear({ weight, bias }, x) {
   // weight has a row of numbers for each input
   const y = Float32Array.from(bias);
-  x.forEach((input, i) => {
-    if (input == 0) return; // half of what comes out of a ReLU: it halves the time
-    for (let j = 0; j < y.length; j++) y[j] += input * weight[i * y.length + j];
-  });
+  const size = y.length;
+  for (let i = 0; i < x.length; i++) {
+    const input = x[i];
+    if (input == 0) continue; // half of what comes out of a ReLU: it halves the time
+    const row = i * size;
+    for (let j = 0; j < size; j++) y[j] += input * weight[row + j];
+  }
   return y;
 }
 function linearBackward({ weight, bias }, gradient) {
@@ -20,7 +23,7 @@ const relu = (x, slope) => x.map((v) => (v > 0 ? v : slope * v));
 const reluBackward = (y, slope, gradient) => gradient.map((g, i) => (y[i] > 0 ? g : slope * g));
 // Each network returns its hidden layers as well: the way back needs them.
 function generator(G, z) {
-  // an image: 784 pixels, from -1, paper, to 1, ink
+  // an image: 784 pixels, from -1, background, to 1, ink
   const hidden1 = relu(linear(G.linear1, z), 0);
   const hidden2 = relu(linear(G.linear2, hidden1), 0);
   const image = linear(G.linear3, hidden2).map(Math.tanh);

@@ -1,5 +1,5 @@
 // ---- The run, and whether networks.js still computes what its networks do ----
-const find = (id) => document.getElementById(id);
+const byId = (id) => document.getElementById(id);
 const decode = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 function decodeNumbers(text) {
   // bfloat16 is the upper half of a float32
@@ -16,7 +16,7 @@ function fitsTorch() {
   try {
     generators = run.rows.map((row) => decodeNetwork(row.G));
     D = run.D && decodeNetwork(run.D);
-    const { image } = generator(generators.at(-1), run.z[0]);
+    const { image } = generator(generators[generators.length - 1], run.z[0]);
     const errors = run.check.image.map((v, i) => Math.abs(v - image[i]));
     if (D) errors.push(Math.abs(discriminator(D, image).score - run.check.score));
     return Math.max(...errors) < 1e-3; // mostly, it is 1e-6
@@ -25,224 +25,355 @@ function fitsTorch() {
   }
 }
 if (!fitsTorch()) {
-  find("notice").textContent = `The networks in MNIST_MLP_GAN_NETWORK.py were changed, but the page
+  byId("notice").textContent = `The networks in MNIST_MLP_GAN_NETWORK.py were changed, but the page
     was not. Change assets/page/networks.js, too, and make the page again.`;
   throw Error("changed");
 }
-
-// ---- What there is, and how it is shown ----
-const zs = run.z.map((z) => Float32Array.from(z));
-// z of the tiles and of the image, or its pixels if they have none; z of the strip's ends; the
-// slider's row. Each change makes a new state.
+const realImages = [];
+if (D) {
+  const bytes = decode(run.real_images);
+  for (let i = 0; i < bytes.length; i += 784)
+    realImages.push(Float32Array.from(bytes.slice(i, i + 784), (v) => v / 127.5 - 1));
+}
+const scoreOf = (image) => discriminator(D, image).score;
+const realScores = realImages.map(scoreOf);
 const lastRow = run.rows.length - 1;
-let state = { zs, z: zs[0], pixels: null, ends: zs.slice(0, 2), row: lastRow };
-let past = [];
-let G; // of the slider's row
-let image;
-let gradient; // how log D(image) changes with each pixel
-let painted = []; // what the tiles show
-let reading; // a timer: the score is read aloud when it rests
-const [large, back, row, rival] = ["large", "back", "row", "rival"].map(find);
+const isMean = (row) => row.first != row.last;
+const epochs = (row) => (isMean(row) ? `epochs ${row.first}-${row.last}` : `epoch ${row.first}`);
+const title = (row) => epochs(row) + (isMean(row) ? `, the mean of ${row.count} networks` : "");
+
+// ---- The state: what Undo brings back ----
+// An image is {z}, a fake of the slider's G; or {pixels, kind} without a z, where kind is "drawing"
+// or "retouched", which you may draw on, or "changed", by following the gradient.
+// zs are the fakes' z, strip those from one end to the other. copies are what 30 steps made of start.
 const normal = () =>
   Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
-const newZ = () => zs[0].map(normal); // normal: by Box and Muller
+const newZ = () => run.z[0].map(normal); // normal: by Box and Muller
 // From a to b on an arc, angle from 0 to pi / 2: what lies between is as normal as a and b.
 const mix = (a, b, angle) => a.map((v, i) => Math.cos(angle) * v + Math.sin(angle) * b[i]);
-const zBetween = (i) => mix(...state.ends, (i * Math.PI) / 16);
+const newStrip = (a, b) => [...Array(9)].map((_, i) => (i % 8 ? mix(a, b, (i * Math.PI) / 16) : i ? b : a));
+let state = { zs: run.z, image: { z: run.z[0] }, strip: newStrip(run.z[0], run.z[1]), row: lastRow };
+let past = [];
+function remember() {
+  stop();
+  past.push(state);
+}
+function change(what) {
+  remember();
+  update(what);
+}
+function update(what) {
+  // The copies belong to an image and a G: they go with either.
+  state = { ...state, copies: null, ...what };
+  show();
+}
+function undo() {
+  stop();
+  state = past.pop() || state;
+  show();
+}
+
+// ---- What is shown ----
+const [large, row, rival] = ["large", "row", "rival"].map(byId);
+let pixels; // of the image
+let gradient; // how log D(image) changes with each pixel
+const shown = {}; // what each part of the page was last drawn from
+function changed(part, ...from) {
+  const same = shown[part] && from.every((value, i) => value === shown[part][i]);
+  shown[part] = from;
+  return !same;
+}
+const canDraw = () => ["drawing", "retouched"].includes(state.image.kind);
+const pixelsOf = (image) => image.pixels || generator(generators[state.row], image.z).image;
+const set = (element, name, value) => element.setAttribute(name, value);
 function paint(canvas, values, color) {
-  const pixels = new ImageData(28, 28);
-  values.forEach((v, i) => pixels.data.set(color(v), 4 * i));
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  const data = new ImageData(28, 28);
+  values.forEach((v, i) => data.data.set(color(v), 4 * i));
+  canvas.getContext("2d", { willReadFrequently: canvas == large }).putImageData(data, 0, 0);
 }
 function paintInk(canvas, values) {
   paint(canvas, values, (v) => [...Array(3).fill(127.5 - 127.5 * v), 255]);
 }
-function showDots(id, images) {
-  const scores = images.map((image) => discriminator(D, image).score);
+function showDots(id, scores) {
   const mean = scores.reduce((a, b) => a + b) / scores.length;
   const dot = (score, i) =>
     `<circle cx="${100 * score}%" cy="${20 + 15 * ((2 * i) % 5)}%" r="3.5" />`;
   const line = `<line x1="${100 * mean}%" x2="${100 * mean}%" y2="100%" />`;
-  find(id).innerHTML = scores.map(dot).join("") + line;
-  find(id + "-mean").textContent = mean.toFixed(2);
+  byId(id).innerHTML = scores.map(dot).join("") + line;
+  byId(id + "-mean").textContent = mean.toFixed(2);
 }
 function show() {
-  const { zs, z, pixels, ends } = state;
-  G = generators[state.row];
-  row.value = state.row;
-  find("title").textContent = row.ariaValueText = titles[state.row];
-  if ([zs, ends, G].some((part, i) => part != painted[i])) {
-    const images = zs.map((z) => generator(G, z).image);
-    images.forEach((image, i) => paintInk(samples[i].firstChild, image));
-    between.forEach((button, i) => paintInk(button.firstChild, generator(G, zBetween(i)).image));
-    if (D) showDots("fakes", images);
-    painted = [zs, ends, G];
+  const { zs, image, strip, copies } = state;
+  const G = generators[state.row];
+  if (changed("row", state.row)) {
+    row.value = state.row;
+    byId("title").textContent = title(run.rows[state.row]);
+    set(row, "aria-valuetext", title(run.rows[state.row]));
   }
-  samples.forEach((button, i) => (button.ariaPressed = !pixels && zs[i] == z));
-  bars.forEach((bar, i) => (bar.value = z[i]));
-  image = pixels ?? generator(G, z).image;
-  paintInk(large, image);
-  back.ariaDisabled = !past.length;
-  back.title = past.length ? "" : "Nothing to undo";
-  if (!D) return;
-  const layers = discriminator(D, image);
-  find("score").textContent = layers.score.toFixed(2);
-  find("gauge").innerHTML = `<rect width="${100 * layers.score}%" y="20%" height="60%" />`;
-  clearTimeout(reading);
-  reading = setTimeout(() => (find("heard").textContent = find("says").textContent), 500);
+  if (changed("tiles", zs, G)) {
+    const images = zs.map((z) => generator(G, z).image);
+    images.forEach((values, i) => paintInk(tiles[i].firstChild, values));
+    if (D) showDots("fakes", images.map(scoreOf));
+  }
+  if (changed("strip", strip, G))
+    strip.forEach((z, i) => paintInk(between[i].firstChild, generator(G, z).image));
+  if (changed("bars", image.z))
+    bars.forEach((bar, i) => {
+      bar.value = image.z ? image.z[i] : 0;
+      bar.disabled = !image.z;
+    });
+  tiles.forEach((tile, i) => set(tile, "aria-pressed", zs[i] === image.z));
+  between.forEach((tile, i) => set(tile, "aria-pressed", strip[i] === image.z));
+  if (changed("image", image, image.z && G)) {
+    pixels = pixelsOf(image);
+    paintInk(large, pixels);
+    const kind = image.kind || "fake";
+    byId("kind").textContent = names[kind];
+    if (D) showScore(kind);
+  }
+  if (D) showCopies();
+  byId("undo").disabled = !past.length;
+}
+const names = {
+  fake: "This fake",
+  changed: "Its pixels changed",
+  drawing: "Your drawing",
+  retouched: "A fake, retouched",
+};
+// What D says of the image
+function showScore(kind) {
+  const layers = discriminator(D, pixels);
+  const score = layers.score;
+  byId("score").textContent = score.toFixed(2);
+  const x = 100 * score;
+  byId("mark").innerHTML =
+    kind == "drawing" || kind == "retouched"
+      ? `<svg x="${x}%" y="50%" overflow="visible"><path class="own" d="M-9 0L0-9L9 0L0 9z" /></svg>`
+      : `<circle class="one" cx="${x}%" cy="50%" r="6" />`;
+  const lower = realScores.filter((real) => real < score).length;
+  const blank = pixels.every((v) => v == -1);
+  byId("says").textContent = `${blank ? "A blank image" : names[kind]}: ${score.toFixed(2)}.
+    ${lower} of the ${realScores.length} real images score lower.`;
+  byId("blank").textContent = blank
+    ? "G makes no blank images, so D has never learned to reject one."
+    : "";
+  byId("draw").textContent = kind == "drawing" ? "Clear" : "Draw your own";
+  byId("retouch").disabled = kind == "drawing" || kind == "retouched";
+  large.style.touchAction = canDraw() ? "none" : "auto";
   gradient = discriminatorBackward(D, layers);
   const most = Math.max(...gradient.map(Math.abs));
   const strength = Math.min(1, Math.sqrt(Math.hypot(...gradient))); // a small gradient looks faint
-  const color = (g) => (g < 0 ? [230, 97, 0] : [31, 119, 208]);
-  paint(find("map"), gradient, (g) => [...color(g), (255 * strength * Math.abs(g)) / most]);
-  find("z").ariaDisabled = pixels != null;
+  const color = (g) => (g < 0 ? [179, 77, 0] : [122, 60, 190]); // page.css has the same
+  paint(byId("map"), gradient, (g) => [...color(g), (255 * strength * Math.abs(g)) / most]);
+}
+// The image and what 30 steps made of it, side by side
+function showCopies() {
+  const { image, copies } = state;
+  const three = copies ? [copies.start, copies.pixels, copies.z] : [image, null, null];
+  if (changed("copies", ...three, generators[state.row])) {
+    three.forEach((copy, i) => {
+      const values = copy && pixelsOf(copy);
+      paintInk(copyTiles[i].firstChild, values || pixels.map(() => -1));
+      const score = values ? scoreOf(values).toFixed(2) : "no score";
+      copyTiles[i].lastChild.innerHTML = `${["start", "pixels changed", "z changed"][i]}<br>${score}`;
+      copyTiles[i].disabled = !copy;
+    });
+  }
+  copyTiles.forEach((tile, i) => set(tile, "aria-pressed", three[i] === image));
+  byId("why").textContent = !three[0].z
+    ? "G did not draw this image, so there is no z to change. Only its pixels can change."
+    : !running && copies && unlike(copies.start, copies.z) < 0.05
+      ? `Another z made hardly any difference: at ${epochs(run.rows[state.row])}, G draws nearly the
+         same image from every z.`
+      : "";
+}
+function unlike(one, other) {
+  const [a, b] = [one, other].map(pixelsOf);
+  return Math.max(...a.map((v, i) => Math.abs(v - b[i])));
 }
 
 // ---- What moves: one thing at a time ----
 let running; // the id of its button
 let frame;
-let leg; // of the walk
 // The image stays with its tile.
-const newTiles = (zs) => ({ zs, z: zs[state.zs.indexOf(state.z)] ?? state.z });
+function newFakes(zs) {
+  const place = state.zs.indexOf(state.image.z);
+  return place < 0 ? { zs } : { zs, image: { z: zs[place] } };
+}
 function step(values, gradient) {
   const scale = 0.1 / (Math.hypot(...gradient) || 1);
   return values.map((v, i) => v + scale * gradient[i]);
 }
-const moves = {
-  walk: (now) => {
-    // every z to a new one in four seconds, and on
-    if (!leg || now - leg.start > 4000)
-      leg = { from: state.zs, to: state.zs.map(newZ), start: now };
-    const angle = ((now - leg.start) * Math.PI) / 8000;
-    return newTiles(leg.from.map((z, i) => mix(z, leg.to[i], angle)));
-  },
-  pixels: () => ({ pixels: step(image, gradient).map((v) => Math.max(-1, Math.min(v, 1))) }),
+function stepPixels(values) {
+  const gradient = discriminatorBackward(D, discriminator(D, values));
+  return step(values, gradient).map((v) => Math.max(-1, Math.min(v, 1)));
+}
+function stepZ(z) {
   // the same gradient, one network further back
-  z: () => ({ z: step(state.z, generatorBackward(G, generator(G, state.z), gradient)) }),
+  const G = generators[state.row];
+  const layers = generator(G, z);
+  const gradient = discriminatorBackward(D, discriminator(D, layers.image));
+  return step(z, generatorBackward(G, layers, gradient));
+}
+// Each returns a function of the milliseconds since it began. That changes the state, and says
+// whether it goes on.
+const moves = {
+  play() {
+    // From the first stop to the last in five seconds
+    const image = state.image.z ? state.image : { z: state.zs[0] };
+    return (time) => {
+      const next = Math.min(lastRow, Math.floor((time / 5000) * lastRow));
+      if (next != state.row || time == 0) update({ row: next, image });
+      return next < lastRow;
+    };
+  },
+  walk() {
+    // Every z goes to a new one in four seconds, and on.
+    let begun = 0;
+    let from = state.zs;
+    let to = from.map(newZ);
+    return (time) => {
+      if (time - begun > 4000) [begun, from, to] = [time, to, from.map(newZ)];
+      const angle = ((time - begun) * Math.PI) / 8000;
+      update(newFakes(from.map((z, i) => mix(z, to[i], angle))));
+      return true;
+    };
+  },
+  follow() {
+    const start = state.image;
+    let copies = { start, pixels: { pixels, kind: "changed" }, z: start.z ? { z: start.z } : null };
+    let steps = 0;
+    return (time) => {
+      // 15 steps a second, however often the browser draws
+      for (; steps < Math.min(30, Math.floor(time * 0.015)); steps++) {
+        const pixels = { pixels: stepPixels(copies.pixels.pixels), kind: "changed" };
+        copies = { start, pixels, z: start.z ? { z: stepZ(copies.z.z) } : null };
+      }
+      update({ copies });
+      return steps < 30;
+    };
+  },
 };
-// Start what the button does, or with null, stop.
-function start(id) {
+function stop() {
   cancelAnimationFrame(frame);
+  running = null;
+  Object.keys(moves).forEach((id) => set(byId(id), "aria-pressed", false));
+}
+function start(id) {
+  remember();
   running = id;
-  leg = null;
-  Object.keys(moves).forEach((key) => (find(key).ariaPressed = key == id));
+  set(byId(id), "aria-pressed", true);
+  const move = moves[id]();
   let begun;
-  let steps = 0;
   function moveOn(now) {
-    begun ??= now;
+    if (begun === undefined) begun = now;
     frame = requestAnimationFrame(moveOn);
-    // 15 steps a second, however often the browser draws
-    const due = id == "walk" ? steps + 1 : Math.min(30, (now - begun) * 0.015);
-    for (; steps < due; steps++) {
-      state = { ...state, ...moves[id](now) };
-      show();
-    }
-    if (id != "walk" && steps == 30) start(null);
+    if (move(now - begun)) return;
+    stop();
+    show();
   }
-  if (id) frame = requestAnimationFrame(moveOn);
+  frame = requestAnimationFrame(moveOn);
 }
 Object.keys(moves).forEach((id) => {
-  find(id).onclick = () => {
-    if (running == id) start(null);
-    else if (find(id).ariaDisabled != "true") {
-      remember();
-      start(id);
-    }
-  };
+  byId(id).onclick = () => (running == id ? stop() : start(id));
 });
-function remember() {
-  start(null);
-  past.push(state);
-}
-function change(what) {
-  remember();
-  state = { ...state, ...what };
-  show();
-}
-back.onclick = () => {
-  start(null);
-  state = past.pop() ?? state;
-  show();
+byId("undo").onclick = undo;
+document.onkeydown = (event) => {
+  // A key that is held presses a button once.
+  if (event.repeat && event.target.matches("button")) event.preventDefault();
+  if (!(event.ctrlKey || event.metaKey) || event.shiftKey || event.key != "z") return;
+  event.preventDefault();
+  undo();
 };
 
 // ---- What you choose ----
 function fill(id, count, make) {
-  find(id).innerHTML = Array.from({ length: count }, (_, i) => make(i)).join("");
-  return [...find(id).children];
+  byId(id).innerHTML = [...Array(count)].map((_, i) => make(i)).join("");
+  return [...byId(id).children];
 }
 function makeTiles(id, name, count, press) {
-  const button = (i) => `<button title="${name} ${i + 1}"><canvas></canvas></button>`;
-  const tiles = fill(id, count, button);
-  tiles.forEach((tile, i) => (tile.onclick = () => press(i)));
-  return tiles;
+  const made = fill(id, count, (i) => `<button title="${name} ${i + 1}"><canvas></canvas></button>`);
+  made.forEach((tile, i) => (tile.onclick = () => press(i)));
+  return made;
 }
-const samples = makeTiles("samples", "tile", 25, (i) => change({ z: state.zs[i], pixels: null }));
-const between = makeTiles("between", "between", 9, (i) => {
-  const z = i % 8 ? zBetween(i) : newZ(); // an end becomes new
-  change({ z, pixels: null, ends: i % 8 ? state.ends : state.ends.with(i / 8, z) });
+const tiles = makeTiles("tiles", "fake", 25, (i) => change({ image: { z: state.zs[i] } }));
+const between = makeTiles("between", "in between", 9, (i) =>
+  change({ image: { z: state.strip[i] } }),
+);
+const copyTiles = makeTiles("copies", "copy", 3, (i) => {
+  const { copies, image } = state;
+  change({ image: copies ? [copies.start, copies.pixels, copies.z][i] : image, copies });
 });
-find("new").onclick = () => change(newTiles(state.zs.map(newZ)));
+copyTiles.forEach((tile) => tile.append(document.createElement("span")));
+byId("new").onclick = () => change(newFakes(state.zs.map(newZ)));
+byId("ends").onclick = () => change({ strip: newStrip(newZ(), newZ()) });
 const range = (i) => `<input type="range" min="-3" max="3" step="0.1" aria-label="z ${i}" />`;
 const bars = fill("bars", run.z[0].length, range);
-let dragged; // the slider or bar: all of a drag is one change
+byId("count").textContent = bars.length;
+let dragged; // the slider or bar: all of a drag, or of a key that is held, is one change
 function onDrag(input, what) {
+  input.onpointerdown = () => (dragged = null);
+  input.onkeydown = (event) => event.repeat || (dragged = null);
   input.oninput = () => {
-    if (dragged != input) past.push(state);
+    const { value } = input;
+    if (dragged != input) remember();
     dragged = input;
-    state = { ...state, ...what(Number(input.value)) };
-    show();
+    update(what(+value));
   };
-  input.onchange = () => (dragged = null);
   input.onpointercancel = () => {
     // a finger that only wanted to scroll
-    if (dragged == input) state = past.pop();
+    if (dragged == input) undo();
     dragged = null;
-    show();
   };
 }
-bars.forEach((bar, i) => onDrag(bar, (v) => ({ z: state.z.with(i, v), pixels: null })));
+bars.forEach((bar, i) =>
+  onDrag(bar, (v) => ({ image: { z: state.image.z.map((old, j) => (j == i ? v : old)) } })),
+);
 onDrag(row, (i) => ({ row: i }));
-const titles = run.rows.map(({ title }) => {
-  const [first, last] = title.match(/\d+/g);
-  return last ? `${title}, mean weights of ${last - first + 1} networks` : title;
-});
 row.max = lastRow;
-fill("marks", titles.length, (i) => {
-  if ((lastRow - i) % Math.ceil(titles.length / 8)) return ""; // at most eight marks
-  const [noun, number] = run.rows[i].title.split(" ");
-  return `<span style="--at: ${i / lastRow || 0}">${noun == "epoch" ? number : "mean"}</span>`;
+fill("marks", run.rows.length, (i) => {
+  if ((lastRow - i) % Math.ceil(run.rows.length / 10)) return ""; // at most ten marks
+  const text = isMean(run.rows[i]) ? "mean" : run.rows[i].first;
+  return `<span style="--at: ${i / lastRow || 0}">${text}</span>`;
 });
 
 // ---- Be the Generator: draw ----
 let pen = { x: 14.5, y: 14.5 }; // where it is, in pixels
 function movePen(to) {
   pen = to;
-  const [x, y] = [pen.x, pen.y].map((place) => Math.floor(place) / 28);
-  find("pen").style = `left: ${100 * x}%; top: calc(${y} * var(--size))`;
+  const [x, y] = [pen.x, pen.y].map((place) => (100 * Math.floor(place)) / 28);
+  byId("pen").style = `left: ${x}%; top: ${y}%`;
+}
+const blank = () => ({ pixels: new Float32Array(784).fill(-1), kind: "drawing" });
+// What is not a drawing yet makes room for one: the way to change G's image is to retouch it.
+function beginStroke() {
+  remember();
+  if (!canDraw()) update({ image: blank() });
 }
 function drawTo(end) {
-  const context = large.getContext("2d");
+  const context = large.getContext("2d", { willReadFrequently: true });
   Object.assign(context, { lineWidth: 3.3, lineCap: "round" });
   context.beginPath();
   context.moveTo(pen.x, pen.y);
   context.lineTo(end.x + 0.01, end.y); // a dot, too, is a line
   context.stroke();
   const { data } = context.getImageData(0, 0, 28, 28);
-  state = { ...state, pixels: image.map((_, i) => 1 - data[4 * i] / 127.5) };
   movePen(end);
-  show();
+  const drawn = Float32Array.from(pixels, (_, i) => 1 - data[4 * i] / 127.5);
+  update({ image: { pixels: drawn, kind: state.image.kind } });
 }
 large.onpointerdown = large.onpointermove = (event) => {
   if (!event.isPrimary) return;
   const scale = 28 / large.clientWidth;
   const point = { x: event.offsetX * scale, y: event.offsetY * scale };
-  if (event.type == "pointerdown" && event.button == 0) {
+  const scrolls = event.pointerType == "touch" && !canDraw();
+  if (event.type == "pointerdown" && event.button == 0 && !scrolls) {
     large.setPointerCapture(event.pointerId);
-    remember();
+    beginStroke();
     movePen(point);
   }
   // not if the drag began elsewhere, or with another button
-  if (large.hasPointerCapture(event.pointerId)) drawTo(point);
+  if (large.hasPointerCapture(event.pointerId) && canDraw()) drawTo(point);
 };
 large.onkeydown = (event) => {
   const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -250,20 +381,19 @@ large.onkeydown = (event) => {
   if (event.altKey || event.metaKey || !(arrow || event.key == " ")) return;
   event.preventDefault();
   if (arrow) return movePen({ x: (pen.x + arrow[0] + 28) % 28, y: (pen.y + arrow[1] + 28) % 28 });
-  remember();
+  if (event.repeat) return;
+  beginStroke();
   drawTo(pen);
 };
-large.inert = !D;
-find("clear").onclick = () => change({ pixels: image.map(() => -1) });
-find("noise").onclick = () => change({ pixels: image.map(() => 2 * Math.random() - 1) });
+byId("draw").onclick = () => change({ image: blank() });
+byId("retouch").onclick = () => change({ image: { pixels, kind: "retouched" } });
 movePen(pen);
 
 // ---- Be the Discriminator: which one is real? ----
-const pairTiles = makeTiles("pair", "image", 2, answer);
-const realImages = [];
-let pair; // a real image and a fake one, in random order
+const pairTiles = makeTiles("pair", "image", 2, (i) => (pair ? answer(i) : newPair()));
+let pair; // a real image and a fake one, in random order, until it is answered
 let real; // where the real one is
-const counts = titles.map(() => ({ pairs: 0, you: 0, D: 0 })); // right answers, for each G
+const counts = run.rows.map(() => ({ pairs: 0, you: 0, D: 0 })); // right answers, for each G
 function newPair() {
   const realImage = realImages[Math.floor(Math.random() * realImages.length)];
   const fakeImage = generator(generators[rival.selectedIndex], newZ()).image;
@@ -273,37 +403,40 @@ function newPair() {
     paintInk(button.firstChild, pair[i]);
     button.className = "";
   });
-  find("answer").textContent = "";
+  byId("answer").textContent = "";
 }
 function answer(i) {
-  if (!pair) return; // one answer for a pair
-  const scores = pair.map((image) => discriminator(D, image).score);
+  const scores = pair.map(scoreOf);
   const count = counts[rival.selectedIndex];
   count.pairs++;
   if (i == real) count.you++;
   if (scores[real] > scores[1 - real]) count.D++;
   pairTiles[real].className = "real";
+  pairTiles[1 - real].className = "other";
   pair = null;
-  find("answer").textContent =
+  byId("answer").textContent =
     `${i == real ? "Yes" : "No"}, the ${real ? "right" : "left"} one is real.
     D gives ${scores[0].toFixed(2)} and ${scores[1].toFixed(2)}.
-    Correct: you ${count.you} of ${count.pairs}, D ${count.D} of ${count.pairs}.`;
+    Correct: you ${count.you} of ${count.pairs}, D ${count.D} of ${count.pairs}.
+    Press an image for the next pair.`;
 }
-find("next").onclick = rival.onchange = newPair;
-fill("rival", titles.length, (i) => `<option>${titles[i]}</option>`);
+// The second press of a double-click is none.
+byId("pair").addEventListener("click", (event) => event.detail > 1 && event.stopPropagation(), true);
+byId("next").onclick = rival.onchange = newPair;
+fill("rival", run.rows.length, (i) => `<option>${title(run.rows[i])}</option>`);
 rival.selectedIndex = lastRow;
 
 document.querySelectorAll(".d").forEach((part) => (part.hidden = !D));
+document.querySelectorAll(".mnist").forEach((part) => (part.hidden = !run.mnist));
+document.querySelectorAll(".other").forEach((part) => (part.hidden = run.mnist));
+byId("mean").hidden = !run.rows.some(isMean);
 document.querySelectorAll("canvas").forEach((canvas) => (canvas.width = canvas.height = 28));
-start(null);
+large.inert = !D;
+stop();
 show();
 if (D) {
-  const bytes = decode(run.real_images);
-  for (let i = 0; i < bytes.length; i += 784) {
-    realImages.push(Float32Array.from(bytes.slice(i, i + 784), (v) => v / 127.5 - 1));
-  }
-  showDots("reals", realImages);
+  showDots("reals", realScores);
   newPair();
 }
-find("notice").hidden = true;
+byId("notice").hidden = true;
 document.querySelector("main").hidden = false;
