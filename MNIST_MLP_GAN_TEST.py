@@ -50,12 +50,11 @@ def load_generator(path, **sizes):
     Exits with a one-line error if the file cannot be read or does not fit the Generator in NETWORK.
 
     Args:
-        path: of the file.
-        sizes: hidden_size and latent_size, if they are neither in a last.pt beside ``path`` nor the
-            sizes of a first layer called linear1.
+        path: the file.
+        sizes: hidden_size and latent_size. Without them, we take those in the last.pt beside the
+            file, and where there is none, those of the first layer, if it is called linear1.
     """
-    path = Path(path)
-    last = None if sizes else load_last(path.parent / "last.pt")
+    last = None if sizes else load_last(Path(path).parent / "last.pt")
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         if last:

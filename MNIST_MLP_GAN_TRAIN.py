@@ -137,10 +137,11 @@ def load_images(path):
     try:
         data = bytearray(gzip.decompress(path.read_bytes()))
         _, count, height, width = struct.unpack(">4i", data[:16])
-        images = torch.frombuffer(data, dtype=torch.uint8, offset=16).reshape(count, -1)
+        images = torch.frombuffer(data, dtype=torch.uint8, offset=16)
+        images = images.reshape(count, height * width)
     except Exception as error:  # a damaged file can raise almost anything
         sys.exit(f"error: cannot read the images in {path}: {error}")
-    if (height, width) != (28, 28) or images.shape[1] != 28 * 28:
+    if (height, width) != (28, 28):
         sys.exit(f"error: {path} has {count} images of {height}x{width}; TRAIN needs 28x28 images")
     if images.max() <= 1:
         sys.exit(f"error: no pixel in {path} is more than 1; TRAIN needs ink to be 255")
@@ -217,7 +218,7 @@ def save_epoch(folder, device, run, parts):
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         if unfinished.exists():
             unfinished.unlink()
-        sys.exit(f"error: cannot save epoch {epoch} in {folder}: {error}")
+        sys.exit(f"error: cannot save epoch {epoch} in {folder}: {one_line(error)}")
 
 
 def load_last(path):
@@ -239,11 +240,16 @@ def load_parts(parts, run, path):
         try:
             part.load_state_dict(run[name])
             if isinstance(part, torch.optim.Optimizer):
-                # Another class's state fails only now. Without gradients, this changes nothing.
+                # If another kind of optimizer saved the state, it loads, but a step fails. As there
+                # are no gradients yet, a step changes nothing.
                 part.step()
         except (RuntimeError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())  # torch's has several lines
-            sys.exit(f"error: {path} does not fit the {name} in your code: {reason}")
+            sys.exit(f"error: {path} does not fit the {name} in your code: {one_line(error)}")
+
+
+def one_line(error):
+    """Return what an error of torch says, which can be several lines, in one."""
+    return " ".join(str(error).split())
 
 
 def find_generators(folder):
@@ -345,7 +351,7 @@ def main(arguments=None):
     try:
         images = images.to(args.device)
     except (RuntimeError, AssertionError) as error:  # an AssertionError: torch without CUDA
-        sys.exit(f"error: cannot use --device {args.device}: {error}")
+        sys.exit(f"error: cannot use --device {args.device}: {one_line(error)}")
 
     D, G, d_optimizer, g_optimizer = build_networks(args)
     parts = {"D": D, "G": G, "d_optimizer": d_optimizer, "g_optimizer": g_optimizer}
@@ -358,7 +364,7 @@ def main(arguments=None):
                 path.unlink()
         save_epoch(folder, args.device, run, parts)
 
-    # Allows faster matrix products, as they exist for CPUs with AVX-512.
+    # This allows the faster matrix products that PyTorch has for CPUs with AVX-512.
     torch.set_float32_matmul_precision("medium")
     print(f"training on {args.device}; watch {folder / 'samples.png'}")
     where = ""

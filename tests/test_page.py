@@ -19,7 +19,7 @@ from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, sample_z
 from MNIST_MLP_GAN_TEST import fill_page, walk
 
 SMALL = {"hidden_size": 64}  # networks, for a page that opens fast
-TITLES = ["epoch 0", "epoch 1", "epoch 3", "epochs 1-3, the mean of 2 networks"]
+TITLES = ["after epoch 0", "after epoch 1", "after epoch 3", "mean of epochs 1-3 (2 networks)"]
 LAPTOP, PHONE = {"width": 1366, "height": 640}, {"width": 390, "height": 664}
 Z = sample_z(Generator(), 25, seed=0)
 # For a run as root in a container, and without the browser's own requests to its maker
@@ -283,7 +283,7 @@ def test_a_drawing_is_ones_own_and_is_measured_with_the_real_images(page, run):
     drag(page, "#large", (0.1, 0.1), (0.2, 0.1))
     changed = (shown(page, "#large") != before).any(axis=2).sum()
     assert 5 < changed < 50
-    assert page.inner_text("#kind") == "A fake, retouched"
+    assert page.inner_text("#kind") == "A fake with your strokes"
 
 
 def test_drawing_with_other_buttons_from_elsewhere_and_with_keys(page):
@@ -341,7 +341,7 @@ def test_what_has_no_z_follows_with_its_pixels_and_says_why(page):
     assert page.locator("#bars :disabled").count() == 100
     page.click("#follow")
     page.clock.run_for(2100)
-    assert page.locator("#copies :disabled").all_inner_texts() == ["z changed\nno score"]
+    assert page.locator("#copies :disabled").all_inner_texts() == ["z changed\n\xa0"]
     assert ink(page).sum() == 0
     assert (shown(page, "#copies > :nth-child(2) canvas")[..., 0] < 255).any()
 
@@ -411,8 +411,8 @@ def test_game_counts_for_each_epoch_and_an_image_brings_the_next_pair(page, run)
         yours, ds = yours + (real == 0), ds + (scores[real] > scores[1 - real])
         page.dblclick("#pair button >> nth=0")  # as one press
         answer = page.inner_text("#answer")
-        assert answer.startswith(["Yes, the left one", "No, the right one"][real])
-        assert f"you {yours} of {number}, D {ds} of {number}." in answer
+        assert answer.startswith(["Yes, the one on the left", "No, the one on the right"][real])
+        assert f"right {yours} of {number} times, and D {ds} of {number}." in answer
         given = [float(score) for score in re.findall(r"[01]\.\d\d", answer)]
         assert given == pytest.approx(scores, abs=0.011)
         page.keyboard.down("Enter")
@@ -426,7 +426,9 @@ def test_game_counts_for_each_epoch_and_an_image_brings_the_next_pair(page, run)
     assert page.inner_text("#answer") == ""
     page.select_option("#rival", TITLES[1])
     page.click("#pair button >> nth=0")
-    assert "of 1." in page.inner_text("#answer")
+    assert "of 1 times" in page.inner_text("#answer")
+    page.click("#marks > :nth-child(2)")
+    assert page.inner_text("#title") == TITLES[1]
 
 
 BOXES = """all => all.map(one => one.getBoundingClientRect())

@@ -39,8 +39,10 @@ const scoreOf = (image) => discriminator(D, image).score;
 const realScores = realImages.map(scoreOf);
 const lastRow = run.rows.length - 1;
 const isMean = (row) => row.first != row.last;
-const epochs = (row) => (isMean(row) ? `epochs ${row.first}-${row.last}` : `epoch ${row.first}`);
-const title = (row) => epochs(row) + (isMean(row) ? `, the mean of ${row.count} networks` : "");
+const title = (row) =>
+  isMean(row)
+    ? `mean of epochs ${row.first}-${row.last} (${row.count} networks)`
+    : `after epoch ${row.first}`;
 
 // ---- The state: what Undo brings back ----
 // An image is {z}, a fake of the slider's G; or {pixels, kind} without a z, where kind is "drawing"
@@ -122,6 +124,7 @@ function show() {
       bar.value = image.z ? image.z[i] : 0;
       bar.disabled = !image.z;
     });
+  byId("noz").hidden = image.z;
   tiles.forEach((tile, i) => set(tile, "aria-pressed", zs[i] === image.z));
   between.forEach((tile, i) => set(tile, "aria-pressed", strip[i] === image.z));
   if (changed("image", image, image.z && G)) {
@@ -136,9 +139,9 @@ function show() {
 }
 const names = {
   fake: "This fake",
-  changed: "Its pixels changed",
+  changed: "A fake, pixels changed",
   drawing: "Your drawing",
-  retouched: "A fake, retouched",
+  retouched: "A fake with your strokes",
 };
 // What D says of the image
 function showScore(kind) {
@@ -174,7 +177,7 @@ function showCopies() {
     three.forEach((copy, i) => {
       const values = copy && pixelsOf(copy);
       paintInk(copyTiles[i].firstChild, values || pixels.map(() => -1));
-      const score = values ? scoreOf(values).toFixed(2) : "no score";
+      const score = values ? scoreOf(values).toFixed(2) : "&nbsp;";
       copyTiles[i].lastChild.innerHTML = `${["start", "pixels changed", "z changed"][i]}<br>${score}`;
       copyTiles[i].disabled = !copy;
     });
@@ -183,8 +186,8 @@ function showCopies() {
   byId("why").textContent = !three[0].z
     ? "G did not draw this image, so there is no z to change. Only its pixels can change."
     : !running && copies && unlike(copies.start, copies.z) < 0.05
-      ? `Another z made hardly any difference: at ${epochs(run.rows[state.row])}, G draws nearly the
-         same image from every z.`
+      ? `Another z made hardly any difference: this G (${title(run.rows[state.row])}) draws nearly
+         the same image from every z.`
       : "";
 }
 function unlike(one, other) {
@@ -241,12 +244,13 @@ const moves = {
   },
   follow() {
     const start = state.image;
-    let copies = { start, pixels: { pixels, kind: "changed" }, z: start.z ? { z: start.z } : null };
+    const kind = start.kind || "changed";
+    let copies = { start, pixels: { pixels, kind }, z: start.z ? { z: start.z } : null };
     let steps = 0;
     return (time) => {
       // 15 steps a second, however often the browser draws
       for (; steps < Math.min(30, Math.floor(time * 0.015)); steps++) {
-        const pixels = { pixels: stepPixels(copies.pixels.pixels), kind: "changed" };
+        const pixels = { pixels: stepPixels(copies.pixels.pixels), kind };
         copies = { start, pixels, z: start.z ? { z: stepZ(copies.z.z) } : null };
       }
       update({ copies });
@@ -334,8 +338,8 @@ row.max = lastRow;
 fill("marks", run.rows.length, (i) => {
   if ((lastRow - i) % Math.ceil(run.rows.length / 10)) return ""; // at most ten marks
   const text = isMean(run.rows[i]) ? "mean" : run.rows[i].first;
-  return `<span style="--at: ${i / lastRow || 0}">${text}</span>`;
-});
+  return `<span style="--at: ${i / lastRow || 0}" data-row="${i}">${text}</span>`;
+}).forEach((mark) => (mark.onclick = () => change({ row: +mark.dataset.row })));
 
 // ---- Be the Generator: draw ----
 let pen = { x: 14.5, y: 14.5 }; // where it is, in pixels
@@ -415,10 +419,10 @@ function answer(i) {
   pairTiles[1 - real].className = "other";
   pair = null;
   byId("answer").textContent =
-    `${i == real ? "Yes" : "No"}, the ${real ? "right" : "left"} one is real.
-    D gives ${scores[0].toFixed(2)} and ${scores[1].toFixed(2)}.
-    Correct: you ${count.you} of ${count.pairs}, D ${count.D} of ${count.pairs}.
-    Press an image for the next pair.`;
+    `${i == real ? "Yes" : "No"}, the one on the ${real ? "right" : "left"} is real.
+    D scored them ${scores[0].toFixed(2)} and ${scores[1].toFixed(2)}.
+    Against this G, you were right ${count.you} of ${count.pairs} times, and D ${count.D} of
+    ${count.pairs}. Press an image for the next pair.`;
 }
 // The second press of a double-click is none.
 byId("pair").addEventListener("click", (event) => event.detail > 1 && event.stopPropagation(), true);
