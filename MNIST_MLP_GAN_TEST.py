@@ -133,11 +133,10 @@ def find_checkpoints(folder):
 def choose_epochs(epochs, count):
     """Return ``count`` of ``epochs``, most of them early, where most happens.
 
-    After the first two, each is about the same number of times as late as the one before: 0, 1, 6
-    and 40 are four of 0 to 40.
+    The first one, and then a geometric series: 0, and 1, 6 and 40, are four of 0 to 40.
     """
     last = len(epochs) - 1
-    places = {0, *(round(last ** (i / (count - 2))) for i in range(count - 1))}
+    places = {0, *np.geomspace(1, max(1, last), count - 1).round().astype(int)}
     return [epochs[place] for place in sorted(places) if place <= last]
 
 
@@ -384,8 +383,8 @@ def main(arguments=None):
     last = load_last(args.checkpoint_dir / "last.pt")
 
     grid = draw_grid({row: generate(G, z[:5]) for row, G in rows.items()})
-    # The first 20 epochs, which change most, 30 over the whole run, and the means
-    shown = {*epochs[:20], *(epochs[round(i)] for i in np.linspace(0, len(epochs) - 1, 30))}
+    # The first 20 epochs, which change most, about 30 over the whole run, and the means
+    shown = {*epochs[:20], *epochs[:: len(epochs) // 30 + 1], epochs[-1]}
     frames = {str(epoch): load_row(str(epoch), checkpoints) for epoch in sorted(shown)}
     frames = draw_animation(frames | means, z)
     milliseconds = [200] * (len(frames) - 1) + [2000]

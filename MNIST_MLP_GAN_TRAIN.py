@@ -236,15 +236,16 @@ def load_parts(parts, run, path):
 
     Exits with a one-line error if they do not fit, because the networks or optimizers were edited.
     """
+    for name in ["d_optimizer", "g_optimizer"]:
+        # Another kind of optimizer would take these settings, and fail in its first step.
+        unknown = run[name]["param_groups"][0].keys() - parts[name].param_groups[0].keys()
+        if unknown:
+            sys.exit(f"error: {path} does not fit your {name}, which has no {min(unknown)}")
     for name, part in parts.items():
         try:
             part.load_state_dict(run[name])
-            if isinstance(part, torch.optim.Optimizer):
-                # If another kind of optimizer saved the state, it loads, but a step fails. As there
-                # are no gradients yet, a step changes nothing.
-                part.step()
         except (RuntimeError, ValueError, KeyError) as error:
-            sys.exit(f"error: {path} does not fit the {name} in your code: {one_line(error)}")
+            sys.exit(f"error: {path} does not fit your {name}: {one_line(error)}")
 
 
 def one_line(error):

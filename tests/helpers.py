@@ -8,7 +8,6 @@ import os
 import struct
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -86,30 +85,6 @@ def run_program(text, folder, **variables):
     how = {"capture_output": True, "text": True, "check": True}
     command = [sys.executable, "-B", "-c", text]
     return subprocess.run(command, cwd=folder, env=variables, **how).stdout
-
-
-def open_terminal():
-    """Open a terminal of 80 columns, for a program; return it, and what waits for all it shows."""
-    import fcntl  # Windows has none of these
-    import pty
-    import termios
-
-    outside, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
-    shown = bytearray()
-
-    def read():
-        with contextlib.suppress(OSError):  # the end, on Linux
-            while text := os.read(outside, 4096):
-                shown.extend(text)
-
-    def wait():
-        reader.join(timeout=60)
-        return shown.decode()
-
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    return terminal, wait
 
 
 @contextlib.contextmanager
@@ -202,10 +177,10 @@ def results(folder):
 
 
 class Trap:
-    """What makes a file when it is loaded as code."""
+    """What makes a file called "sprung" when it is loaded as code."""
 
     def __init__(self, path):
-        self.path = path
+        self.path = path.with_name("sprung")
 
     def __reduce__(self):
         return Path.touch, (self.path,)
@@ -214,7 +189,7 @@ class Trap:
 BAD_FILES = {
     "empty": lambda path: path.touch(),
     "cut": lambda path: (torch.save(Generator().state_dict(), path), os.truncate(path, 10_000)),
-    "a model": lambda path: torch.save(Generator(), path),
+    "code": lambda path: torch.save({"linear1.weight": Trap(path), "options": Trap(path)}, path),
     "a folder": lambda path: path.mkdir(),
     "a list": lambda path: torch.save([1], path),
     "another network's": lambda path: torch.save(Discriminator().state_dict(), path),

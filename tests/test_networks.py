@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, denorm
+from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, denorm, sample_z
 
 
 def test_names_layers_and_sizes_are_the_lessons():
@@ -29,3 +29,9 @@ def test_networks_compute_the_lessons_formulas():
 def test_denorm_maps_to_the_unit_range_and_clamps():
     x = torch.tensor([-3.0, -1.0, 0.0, 0.5, 1.0, 3.0])
     assert denorm(x).tolist() == [0, 0, 0.5, 0.75, 1, 1]
+
+
+def test_drawing_z_for_a_picture_changes_no_other_random_number():
+    G, before = Generator(), torch.get_rng_state()
+    assert sample_z(G, 3, seed=1).shape == (3, 100)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -88,6 +88,8 @@ def test_sizes_come_from_the_run_or_the_first_layer_or_the_caller(tmp_path):
     save_generator(tmp_path / "run", 1, hidden_size=8)
     save_last(tmp_path / "run", [], hidden_size=8)
     assert load_generator(tmp_path / "run" / "G_1.pth").linear1.out_features == 8
+    D = pictures.load_discriminator(pictures.load_last(tmp_path / "run" / "last.pt"))
+    assert (D.linear1.out_features, D.training) == (8, False)
 
 
 def test_each_file_is_what_its_name_says_and_the_page_is_named(drawn, tmp_path):
