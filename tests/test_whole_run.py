@@ -1,5 +1,6 @@
 """The scripts as a user meets them: imported, from anywhere, on a GPU, on the shipped images."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from helpers import (
 )
 
 from MNIST_MLP_GAN_NETWORK import generate
-from MNIST_MLP_GAN_TEST import load_generator
+from MNIST_MLP_GAN_TEST import MNIST, load_generator
 from MNIST_MLP_GAN_TRAIN import ARCHIVE, load_images
 
 
@@ -128,6 +129,7 @@ def test_end_to_end_on_the_shipped_images(call, tmp_path):
     """
     images = load_images(ARCHIVES / ARCHIVE)
     assert images.shape == (60_000, 784)
+    assert hashlib.sha256(images.numpy()).hexdigest() == MNIST
     images = images[:10_000]
     assert torch.equal(images, first_images(10_000))
     write_archive(tmp_path / "data", images)

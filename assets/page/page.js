@@ -39,10 +39,9 @@ const scoreOf = (image) => discriminator(D, image).score;
 const realScores = realImages.map(scoreOf);
 const lastRow = run.rows.length - 1;
 const isMean = (row) => row.first != row.last;
-const title = (row) =>
-  isMean(row)
-    ? `mean of epochs ${row.first}-${row.last} (${row.count} networks)`
-    : `after epoch ${row.first}`;
+const epochs = (row) =>
+  isMean(row) ? `mean of epochs ${row.first}-${row.last}` : `after epoch ${row.first}`;
+const title = (row) => epochs(row) + (isMean(row) ? ` (${row.count} networks)` : "");
 
 // ---- The state: what Undo brings back ----
 // An image is {z}, a fake of the slider's G; or {pixels, kind} without a z, where kind is "drawing"
@@ -141,7 +140,7 @@ const names = {
   fake: "This fake",
   changed: "A fake, pixels changed",
   drawing: "Your drawing",
-  retouched: "A fake with your strokes",
+  retouched: "A fake to draw on",
 };
 // What D says of the image
 function showScore(kind) {
@@ -160,7 +159,6 @@ function showScore(kind) {
   byId("blank").textContent = blank
     ? "G makes no blank images, so D has never learned to reject one."
     : "";
-  byId("draw").textContent = kind == "drawing" ? "Clear" : "Draw your own";
   byId("retouch").disabled = kind == "drawing" || kind == "retouched";
   large.style.touchAction = canDraw() ? "none" : "auto";
   gradient = discriminatorBackward(D, layers);
@@ -258,15 +256,16 @@ const moves = {
     };
   },
 };
+const labels = { play: "Play", walk: "Let z wander", follow: "Take 30 steps" };
 function stop() {
   cancelAnimationFrame(frame);
   running = null;
-  Object.keys(moves).forEach((id) => set(byId(id), "aria-pressed", false));
+  Object.keys(moves).forEach((id) => (byId(id).textContent = labels[id]));
 }
 function start(id) {
   remember();
   running = id;
-  set(byId(id), "aria-pressed", true);
+  byId(id).textContent = "Stop";
   const move = moves[id]();
   let begun;
   function moveOn(now) {
@@ -389,8 +388,12 @@ large.onkeydown = (event) => {
   beginStroke();
   drawTo(pen);
 };
-byId("draw").onclick = () => change({ image: blank() });
-byId("retouch").onclick = () => change({ image: { pixels, kind: "retouched" } });
+function drawOn(image) {
+  change({ image });
+  large.focus({ preventScroll: true }); // for those who draw with keys
+}
+byId("draw").onclick = () => drawOn(blank());
+byId("retouch").onclick = () => drawOn({ pixels, kind: "retouched" });
 movePen(pen);
 
 // ---- Be the Discriminator: which one is real? ----
@@ -427,7 +430,7 @@ function answer(i) {
 // The second press of a double-click is none.
 byId("pair").addEventListener("click", (event) => event.detail > 1 && event.stopPropagation(), true);
 byId("next").onclick = rival.onchange = newPair;
-fill("rival", run.rows.length, (i) => `<option>${title(run.rows[i])}</option>`);
+fill("rival", run.rows.length, (i) => `<option>${epochs(run.rows[i])}</option>`);
 rival.selectedIndex = lastRow;
 
 document.querySelectorAll(".d").forEach((part) => (part.hidden = !D));
