@@ -7,8 +7,10 @@ import math
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 
+import benchmark
 import numpy as np
 import pytest
 import score
@@ -17,6 +19,7 @@ from helpers import ARCHIVES, first_images, save_generator, save_last, write_arc
 from PIL import Image
 
 from MNIST_MLP_GAN_NETWORK import Generator, generate, sample_z
+from MNIST_MLP_GAN_TEST import load_generator
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +41,21 @@ def real(archives):
 
 @pytest.fixture(scope="module")
 def scored(archives, real, tmp_path_factory):
-    """What score.py makes of a run: G_0 is untrained; G_1 draws one training image only, a 5."""
+    """What score.py makes of rows 0 and 1: G_0 is untrained; G_1 draws one training image, a 5."""
     folder = tmp_path_factory.mktemp("run")
     G = Generator()
-    torch.save(G.state_dict(), folder / "G_0.pth")
+    for epoch in [0, 2]:
+        torch.save(G.state_dict(), folder / f"G_{epoch}.pth")
     torch.nn.init.zeros_(G.linear3.weight)
     G.linear3.bias.data = real["train"][0].round() * 20 - 10  # tanh(10) is 1 to eight digits
     torch.save(G.state_dict(), folder / "G_1.pth")
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
         patch.setattr(score, "SAMPLES", 1000)  # a tenth of the wait
         patch.setattr(score, "DATA", archives)
-        score.main(["--checkpoint-dir", str(folder), "--output-dir", str(folder)])
+        folders = ["--checkpoint-dir", str(folder), "--output-dir", str(folder)]
+        score.main([*folders, "--rows", "0", "1", "--seed", "7"])
+        untrained = score.draw_samples(load_generator(folder / "G_0.pth"), seed=7)
+        torch.save(untrained, folder / "untrained")
     (folder / "printed").write_text(printed.getvalue(), encoding="utf-8")
     assert len([*archives.iterdir()]) == 4  # nothing was written there
     return folder
@@ -151,6 +158,8 @@ def test_table_has_the_rows_then_what_to_compare_them_with(scored, real):
     of_test, of_digits = (score.score_digits(images, real) for images in (real["test"], digits))
     of_digits |= score.score_likelihood(digits, real) | score.score_variety(digits, real)
     of_train = score.score_likelihood(train, real) | score.score_variety(train, real)
+    of_noise = score.score_digits(torch.load(scored / "untrained"), real)
+    assert table["0"]["distance"] == pytest.approx(of_noise["distance"], abs=1e-5)
     for name, row in {"1": of_digits, "test images": of_test, "training images": of_train}.items():
         assert table[name] == pytest.approx(row, abs=1e-5)
     assert table["the paper's GAN"] == {"log_likelihood": 225, "standard_error": 2}
@@ -193,6 +202,17 @@ def test_neighbors_show_the_sample_and_the_training_image(scored, real):
     for y, x in [(30, 0), (30 + 4 * 3 * (28 + 14), 4 * 3 * (56 + 14))]:
         found = page[y + 3 * 14 :: 3, x + 3 * 14 :: 3][:28, :56]  # a dot of each pixel's nine
         assert np.abs(found - pair).max() < 0.01
+
+
+def test_benchmark_trains_what_its_rows_say(monkeypatch):
+    trained = []
+    for name, module in {"plain_epoch": benchmark, "train_epoch": benchmark.ours}.items():
+        note = partial(lambda name, *args: trained.append((name, len([*args[-1]]))), name)
+        monkeypatch.setattr(module, name, note)
+    for start, _ in benchmark.CONTESTANTS.values():
+        start(first_images(900))(3)
+    assert trained == [("plain_epoch", 3), ("train_epoch", 3), ("train_epoch", 3)]
+    assert torch.get_float32_matmul_precision() == "medium"
 
 
 def test_benchmark_prints_its_table():
