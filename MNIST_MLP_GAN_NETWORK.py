@@ -72,7 +72,7 @@ class Generator(nn.Module):
 
 def sample_z(G, count, seed):
     """Return ``count`` latent vectors for ``G``, (count, latent_size), standard normal."""
-    # From a random number generator of its own: drawing a picture must not change the training.
+    # It has its own random number generator, so that drawing a picture does not change training.
     return torch.randn(count, G.latent_size, generator=torch.Generator().manual_seed(seed))
 
 

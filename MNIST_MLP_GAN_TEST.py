@@ -5,8 +5,8 @@
 ("Test" means inference here: D has done its work, and G draws.) It reads the G_<epoch>.pth and the
 last.pt in checkpoints/ and saves these files in outputs/:
 
-    MNIST_MLP_GAN.png           a grid: five samples for each row, an epoch or the mean of several
-    MNIST_MLP_GAN.gif           25 samples from the first epoch to the last
+    MNIST_MLP_GAN.png           a grid: each row is an epoch or a mean of several, with five samples
+    MNIST_MLP_GAN.gif           25 samples from the first epoch to the last, then of the means
     MNIST_MLP_GAN_WALK.png      walks from one z to another, drawn by the last row's Generator
     MNIST_MLP_GAN_CURVES.png    the losses and D's mean scores by epoch
     G_<first>-<last>.pth        the Generator of a row that is a mean
@@ -28,8 +28,8 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # A notebook sets this for the programs it starts. matplotlib may not know its value, and only
-    # saves a picture here.
+    # A notebook sets MPLBACKEND for the programs it starts. matplotlib may not know the value, and
+    # does not need it to save a picture.
     os.environ.pop("MPLBACKEND", None)
 
 import numpy as np
@@ -51,8 +51,8 @@ def load_generator(path, **sizes):
 
     Args:
         path: the file.
-        sizes: hidden_size and latent_size. Without them, we take those in the last.pt beside the
-            file, and where there is none, those of the first layer, if it is called linear1.
+        sizes: hidden_size and latent_size. Without them, they come from the last.pt in the same
+            folder. If there is none, they come from the first layer, which must be called linear1.
     """
     last = None if sizes else load_last(Path(path).parent / "last.pt")
     try:
@@ -96,8 +96,9 @@ def load_discriminator(last):
 def walk(a, b, steps):
     """Return ``steps`` latent vectors from ``a`` to ``b``, (steps, latent_size).
 
-    Vectors on the arc cos(t) a + sin(t) b have the same distribution as a and b, and about their
-    length. On a straight line, as in the paper's Figure 3, those halfway are too short for G.
+    Vectors on the arc cos(t) a + sin(t) b have the same distribution as a and b, and about the
+    same length. On a straight line, as in the paper's Figure 3, the vectors halfway are shorter
+    than any that G was trained on.
     """
     t = torch.linspace(0, math.pi / 2, steps).reshape(-1, 1)  # a column, to get a row per vector
     return torch.cos(t) * a + torch.sin(t) * b
@@ -131,9 +132,9 @@ def find_checkpoints(folder):
 
 
 def choose_epochs(epochs, count):
-    """Return ``count`` of ``epochs``, most of them early, where most happens.
+    """Return ``count`` of ``epochs``, most of them early, when the images change most.
 
-    The first one, and then a geometric series: 0, and 1, 6 and 40, are four of 0 to 40.
+    The first one, and then a geometric series. Four of 0 to 40 are 0, 1, 6 and 40.
     """
     last = len(epochs) - 1
     places = {0, *np.geomspace(1, max(1, last), count - 1).round().astype(int)}
@@ -141,7 +142,7 @@ def choose_epochs(epochs, count):
 
 
 def choose_rows(epochs):
-    """Return the rows of the grid, if nobody has chosen them: four epochs and a mean.
+    """Return the default rows of the grid: four epochs and a mean.
 
     The mean is that of the last third, "27-40" for 0 to 40. Five epochs or fewer are all shown.
     """
@@ -253,8 +254,8 @@ def draw_walks(G, z):
 def draw_curves(history):
     """Return a figure of losses and scores by epoch, with dotted lines for the equilibrium.
 
-    There G's images are like the real ones and D can only guess: D(x) = D(G(z)) = 1/2, so that
-    d_loss = 2 ln 2 and g_loss = ln 2 (Goodfellow et al. 2014, section 4.1).
+    At equilibrium, G's images are like the real ones and D can only guess: D(x) = D(G(z)) = 1/2.
+    So d_loss = 2 log 2 and g_loss = log 2 (Goodfellow et al. 2014, section 4.1).
 
     Args:
         history: last.pt's, a list of [epoch, d_loss, g_loss, D(x), D(G(z))]. Numbers that you may
@@ -266,8 +267,9 @@ def draw_curves(history):
     epochs, d_loss, g_loss, d_x, d_g_z = np.array(history)[:, :5].T
     losses.plot(epochs, d_loss, line, color="tab:blue", label="d_loss")
     losses.plot(epochs, g_loss, line, color="tab:orange", label="g_loss")
-    losses.axhline(2 * math.log(2), color="tab:blue", ls=":", label="d_loss at equilibrium: 2 ln 2")
-    losses.axhline(math.log(2), color="tab:orange", ls=":", label="g_loss at equilibrium: ln 2")
+    log_2 = math.log(2)
+    losses.axhline(2 * log_2, color="tab:blue", ls=":", label="d_loss at equilibrium: 2 log 2")
+    losses.axhline(log_2, color="tab:orange", ls=":", label="g_loss at equilibrium: log 2")
     losses.set(xlabel="epoch", ylabel="loss", ylim=(min(0, losses.get_ylim()[0]), None))
 
     scores.plot(epochs, d_x, line, color="tab:blue", label="D(x)")
@@ -345,7 +347,7 @@ def fill_page(generators, epochs, z, D=None, last=None):
 
 
 def choose_output_dir(checkpoint_dir):
-    """Return the folder for the pictures of a run, if nobody has chosen it.
+    """Return the default folder for the pictures of a run.
 
     For checkpoints/NAME this is outputs/NAME, and for a folder elsewhere it is outputs/ inside it.
     """

@@ -130,7 +130,7 @@ def load_images(path):
     The format is called IDX: a header of four big-endian integers (the number 2051, how many
     images there are, their height and their width), then a byte for every pixel, image by image
     and row by row. We read it here because torchvision's MNIST class also writes files. It
-    unpacks the archive next to it, and downloads MNIST over your own images.
+    unpacks the archive into the same folder, and would overwrite your own images with MNIST.
 
     Exits with a one-line error if ``path`` cannot be read, or does not hold such images.
     """
@@ -172,7 +172,10 @@ def build_networks(args):
 
 
 def seed_epoch(seed, epoch):
-    """Seed torch for one epoch, so that a resumed run draws the numbers of an uninterrupted one."""
+    """Seed torch for one epoch.
+
+    So a resumed run draws the same random numbers as an uninterrupted one.
+    """
     # Each pair of seed and epoch gets its own number, up to 10,000 epochs.
     torch.manual_seed(10_000 * seed + epoch)
 
@@ -190,7 +193,7 @@ def draw_samples(G, device):
 
 
 def save_epoch(folder, device, run, parts):
-    """Save G_<n>.pth, samples.png, and last.pt: ``run`` and the states of ``parts``, two dicts.
+    """Save G_<n>.pth, samples.png and last.pt, which holds ``run`` and the states of ``parts``.
 
     A file gets its name when it is complete, and last.pt comes last. So if saving is interrupted,
     every file is still whole, and --resume trains the same epoch again.
@@ -198,7 +201,7 @@ def save_epoch(folder, device, run, parts):
     Exits with a one-line error if a file cannot be saved, for example on a full disk.
     """
     G, epoch = parts["G"], len(run["history"])
-    # From the CPU, so that a plain torch.load works on machines without this one's device.
+    # Copied to the CPU, so that a plain torch.load works on machines without this device.
     weights = {name: weight.cpu() for name, weight in G.state_dict().items()}
     samples = draw_samples(G, device)
     last = run | {name: part.state_dict() for name, part in parts.items()}
@@ -237,7 +240,7 @@ def load_parts(parts, run, path):
     Exits with a one-line error if they do not fit, because the networks or optimizers were edited.
     """
     for name in ["d_optimizer", "g_optimizer"]:
-        # Another kind of optimizer would take these settings, and fail in its first step.
+        # Another kind of optimizer would accept these settings and then fail in its first step.
         unknown = run[name]["param_groups"][0].keys() - parts[name].param_groups[0].keys()
         if unknown:
             sys.exit(f"error: {path} does not fit your {name}, which has no {min(unknown)}")
@@ -249,7 +252,7 @@ def load_parts(parts, run, path):
 
 
 def one_line(error):
-    """Return what an error of torch says, which can be several lines, in one."""
+    """Return torch's error message, which can have several lines, as one line."""
     return " ".join(str(error).split())
 
 
@@ -387,7 +390,7 @@ def main(arguments=None):
             sys.stdout.flush()  # so that a log file gets each line at once
     except KeyboardInterrupt:
         sys.exit(f"stopped; to continue, run this script with --resume{where}")
-    print(f"done; now run MNIST_MLP_GAN_TEST.py{where}, or train longer: --resume, more --epochs")
+    print(f"done; now run MNIST_MLP_GAN_TEST.py{where}, or train longer with --resume --epochs")
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ def main():
         f"{cpu_name()}, {torch.get_num_threads()} threads; Python {platform.python_version()}, "
         f"torch {torch.__version__}; medians of {args.rounds} epochs of {args.images} images\n"
     )
-    print("| seconds per epoch | quiet | / ours | two busy programs | / ours |")
+    print("| seconds per epoch | idle cores | vs. ours | two busy programs | vs. ours |")
     print("| --- | --- | --- | --- | --- |")
     for name in CONTESTANTS:
         cells = [name]

@@ -413,7 +413,7 @@ def test_game_counts_for_each_epoch_and_an_image_brings_the_next_pair(page, run)
         page.dblclick("#pair button >> nth=0")  # as one press
         answer = page.inner_text("#answer")
         assert answer.startswith(["Yes, the one on the left", "No, the one on the right"][real])
-        assert f"right {yours} of {number} times, and D {ds} of {number}." in answer
+        assert f"right {yours} out of {number} times, and D {ds} out of {number}." in answer
         given = [float(score) for score in re.findall(r"[01]\.\d\d", answer)]
         assert given == pytest.approx(scores, abs=0.011)
         page.keyboard.down("Enter")
@@ -427,7 +427,7 @@ def test_game_counts_for_each_epoch_and_an_image_brings_the_next_pair(page, run)
     assert page.inner_text("#answer") == ""
     page.select_option("#rival", TITLES[1])
     page.click("#pair button >> nth=0")
-    assert "of 1 times" in page.inner_text("#answer")
+    assert "out of 1 times" in page.inner_text("#answer")
     page.click("#marks > :nth-child(2)")
     assert page.inner_text("#title") == TITLES[1]
 

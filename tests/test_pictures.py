@@ -181,16 +181,16 @@ def test_each_place_keeps_its_z_in_all_pictures(train, call, tmp_path):
 def test_curves_are_the_historys_columns_and_the_equilibrium_is_dotted():
     losses, scores = pictures.draw_curves(HISTORY).axes
     epochs, d_loss, g_loss, d_x, d_g_z = zip(*HISTORY, strict=True)
-    two_ln_2, ln_2 = "d_loss at equilibrium: 2 ln 2", "g_loss at equilibrium: ln 2"
+    two_log_2, log_2 = "d_loss at equilibrium: 2 log 2", "g_loss at equilibrium: log 2"
     curves = {"d_loss": d_loss, "g_loss": g_loss, "D(x)": d_x, "D(G(z))": d_g_z}
-    dotted = {two_ln_2: 2 * math.log(2), ln_2: math.log(2), "both at equilibrium: 0.5": 0.5}
+    dotted = {two_log_2: 2 * math.log(2), log_2: math.log(2), "both at equilibrium: 0.5": 0.5}
     lines = {line.get_label(): line for axes in (losses, scores) for line in axes.lines}
     assert lines.keys() == curves.keys() | dotted.keys()
     for label, line in lines.items():
         x, y = (epochs, curves[label]) if label in curves else ([0, 1], [dotted[label]] * 2)
         assert (line.get_xdata(), line.get_ydata()) == (pytest.approx(x), pytest.approx(y))
         assert line.get_linestyle() == ("-" if label in curves else ":")
-    assert lines[two_ln_2].get_color() == lines["d_loss"].get_color()
+    assert lines[two_log_2].get_color() == lines["d_loss"].get_color()
     assert (len(losses.lines), len(scores.lines)) == (4, 3)
     assert (losses.get_ylim()[0], scores.get_ylim()) == (0, (0, 1))
     one_epoch = pictures.draw_curves(HISTORY[:1]).axes[0].lines[0]

@@ -26,7 +26,7 @@ function fitsTorch() {
 }
 if (!fitsTorch()) {
   byId("notice").textContent = `The networks in MNIST_MLP_GAN_NETWORK.py were changed, but the page
-    was not. Change assets/page/networks.js, too, and make the page again.`;
+    was not. Change assets/page/networks.js, too, and run MNIST_MLP_GAN_TEST.py again.`;
   throw Error("changed");
 }
 const realImages = [];
@@ -424,10 +424,10 @@ function answer(i) {
   byId("answer").textContent =
     `${i == real ? "Yes" : "No"}, the one on the ${real ? "right" : "left"} is real.
     D scored them ${scores[0].toFixed(2)} and ${scores[1].toFixed(2)}.
-    Against this G, you were right ${count.you} of ${count.pairs} times, and D ${count.D} of
-    ${count.pairs}. Press an image for the next pair.`;
+    Against this G, you were right ${count.you} out of ${count.pairs} times, and D ${count.D}
+    out of ${count.pairs}. Press an image for the next pair.`;
 }
-// The second press of a double-click is none.
+// Ignore the second press of a double-click.
 byId("pair").addEventListener("click", (event) => event.detail > 1 && event.stopPropagation(), true);
 byId("next").onclick = rival.onchange = newPair;
 fill("rival", run.rows.length, (i) => `<option>${epochs(run.rows[i])}</option>`);
