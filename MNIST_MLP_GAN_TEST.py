@@ -402,7 +402,8 @@ def main(arguments=None):
         if last and last["history"]:
             draw_curves(last["history"]).savefig(outputs / "MNIST_MLP_GAN_CURVES.png")
         for row, mean in means.items():
-            torch.save(mean.state_dict(), outputs / f"G_{row}.pth")
+            with (outputs / f"G_{row}.pth").open("wb") as file:
+                torch.save(mean.state_dict(), file)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         sys.exit(f"error: cannot save in {outputs}: {error}")
     print(f"pictures: {outputs}")

@@ -209,14 +209,16 @@ def save_epoch(folder, device, run, parts):
     unfinished = folder / "unfinished"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        torch.save(weights, unfinished)
+        with unfinished.open("wb") as file:  # given a path, torch 2.6 may not notice a full disk
+            torch.save(weights, file)
         unfinished.replace(folder / f"G_{epoch}.pth")
         save_image(samples, unfinished, format="png", nrow=5, padding=4, pad_value=1)
         try:
             unfinished.replace(folder / "samples.png")
         except PermissionError:  # on Windows, while a viewer has it open
             tqdm.write("warning: samples.png is not up to date: another program holds it")
-        torch.save(last, unfinished)
+        with unfinished.open("wb") as file:
+            torch.save(last, file)
         unfinished.replace(folder / "last.pt")
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         if unfinished.exists():
