@@ -392,7 +392,8 @@ def main(arguments=None):
             sys.stdout.flush()  # so that a log file gets each line at once
     except KeyboardInterrupt:
         sys.exit(f"stopped; to continue, run this script with --resume{where}")
-    print(f"done; now run MNIST_MLP_GAN_TEST.py{where}, or train longer with --resume --epochs")
+    longer = f"--resume --epochs {2 * args.epochs}{where}"
+    print(f"done; now run MNIST_MLP_GAN_TEST.py{where}, or train longer with {longer}")
 
 
 if __name__ == "__main__":
