@@ -373,9 +373,6 @@ def main(arguments=None):
     # This allows the faster matrix products that PyTorch has for CPUs with AVX-512.
     torch.set_float32_matmul_precision("medium")
     print(f"training on {args.device}; watch {folder / 'samples.png'}")
-    where = ""
-    if folder.resolve() != CHECKPOINTS.resolve():
-        where = f" --checkpoint-dir {folder}"
     epochs = range(len(run["history"]) + 1, args.epochs + 1)
     try:
         for epoch in tqdm(epochs, unit="epoch", disable=None):  # None: no bar in a file or a pipe
@@ -391,9 +388,12 @@ def main(arguments=None):
             tqdm.write(f"epoch {epoch}/{args.epochs} {scores}")
             sys.stdout.flush()  # so that a log file gets each line at once
     except KeyboardInterrupt:
-        sys.exit(f"stopped; to continue, run this script with --resume{where}")
-    longer = f"--resume --epochs {2 * args.epochs}{where}"
-    print(f"done; now run MNIST_MLP_GAN_TEST.py{where}, or train longer with {longer}")
+        sys.exit("stopped; to continue, run the same command with --resume")
+    where = ""
+    if folder.resolve() != CHECKPOINTS.resolve():
+        where = f" --checkpoint-dir {folder}"
+    longer = f"the same command with --resume --epochs {2 * args.epochs}"
+    print(f"done; now run MNIST_MLP_GAN_TEST.py{where}, or train longer: {longer}")
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def test_lines_come_in_time_through_a_pipe_and_ctrl_c_ends_the_run_with_one(smal
     epochs = len(torch.load(tmp_path / "last.pt", weights_only=True)["history"])
     assert (process.returncode, epochs < 50) == (1, True)  # of 2,000: the lines came in time
     assert said.count("\n") == 1
-    assert f"--resume --checkpoint-dir {tmp_path}" in said
+    assert "--resume" in said
 
 
 @pytest.mark.skipif(not torch.accelerator.is_available(), reason="there is no accelerator here")
