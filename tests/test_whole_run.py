@@ -67,18 +67,18 @@ def test_torchs_threads_are_told_not_to_spin_before_they_exist(tmp_path, monkeyp
 
 
 def test_every_epoch_has_its_line_and_its_checkpoint(train, tmp_path):
-    first, *lines, last = train(tmp_path, "--epochs", 2).splitlines()
+    first, *lines, last = train(tmp_path, "--epochs", 2, "--batch-size", 70).splitlines()
     names = {"G_0.pth", "G_1.pth", "G_2.pth", "samples.png", "last.pt"}
     assert contents(tmp_path).keys() == names
     assert len({(tmp_path / f"G_{n}.pth").read_bytes() for n in range(3)}) == 3
     saved = torch.load(tmp_path / "last.pt", weights_only=True)
     for name in ["d_optimizer", "g_optimizer"]:  # Adam goes on from epoch to epoch
-        assert saved[name]["state"][0]["step"] == 6
+        assert saved[name]["state"][0]["step"] == 8
     form = "epoch {}/2 d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}"
     assert lines == [form.format(*means) for means in saved["history"]]
     assert str(tmp_path / "samples.png") in first
     assert "cpu" in first
-    assert "--resume" in last
+    assert "--resume --epochs 4" in last
     assert f"MNIST_MLP_GAN_TEST.py --checkpoint-dir {tmp_path}" in last
     assert torch.get_float32_matmul_precision() == "medium"
 
