@@ -2,15 +2,15 @@
 
     python MNIST_MLP_GAN_TEST.py
 
-("Test" means inference here: D has done its work, and G draws.) It reads the G_<epoch>.pth and the
-last.pt in checkpoints/ and saves these files in outputs/:
+("Test" means inference here: the training is over, and G draws.) It reads the G_<epoch>.pth, the
+D_<epoch>.pth and the last.pt in checkpoints/ and saves these files in outputs/:
 
-    MNIST_MLP_GAN.png           a grid: each row is an epoch or a mean of several, with five samples
-    MNIST_MLP_GAN.gif           25 samples from the first epoch to the last, then of the means
-    MNIST_MLP_GAN_WALK.png      walks from one z to another, drawn by the last row's Generator
+    MNIST_MLP_GAN.png           a grid: each row is an epoch, with five samples
+    MNIST_MLP_GAN.gif           25 samples from the first epoch to the last, and D's scores
+    MNIST_MLP_GAN_WALK.png      walks from one z to another
     MNIST_MLP_GAN_CURVES.png    the losses and D's mean scores by epoch
-    G_<first>-<last>.pth        the Generator of a row that is a mean
-    MNIST_MLP_GAN.html          a page to play with these Generators: open it in a browser
+    G_mean.pth                  the mean Generator: the mean of the last third of the epochs
+    MNIST_MLP_GAN.html          a page to play with these networks: open it in a browser
 
 Each column of the grid and each tile of the animation keeps its z, so you see how the image
 changes. No sample is picked by hand, but their seed is: see picture_seed in NETWORK. Another --seed
@@ -19,12 +19,9 @@ shows other samples.
 
 import argparse
 import base64
-import copy
 import json
 import math
 import os
-import re
-import sys
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -32,6 +29,7 @@ if __name__ == "__main__":
     # does not need it to save a picture.
     os.environ.pop("MPLBACKEND", None)
 
+import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -39,58 +37,51 @@ from PIL import Image, ImageDraw, ImageFont
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, generate, picture_seed, sample_z
+from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, denorm, generate, picture_seed, sample_z
 
 # ---- Inference: a Generator, a z, an image ----
 
 
 def load_generator(path, **sizes):
-    """Return the Generator saved at ``path``, a G_<epoch>.pth or the mean of several.
+    """Return the Generator saved at ``path``, a G_<epoch>.pth or G_mean.pth.
 
-    Exits with a one-line error if the file cannot be read or does not fit the Generator in NETWORK.
-
-    Args:
-        path: the file.
-        sizes: hidden_size and latent_size. Without them, they come from the last.pt in the same
-            folder. If there is none, they come from the first layer, which must be called linear1.
+    ``sizes`` are hidden_size and latent_size. Without them, they are the shape of the first layer
+    if that is called linear1, or else the class's defaults.
     """
-    last = None if sizes else load_last(Path(path).parent / "last.pt")
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        if last:
-            sizes = {name: last["options"][name] for name in ["hidden_size", "latent_size"]}
-        elif not sizes:
-            sizes["hidden_size"], sizes["latent_size"] = weights["linear1.weight"].shape
-    except Exception as error:  # a damaged file can raise almost anything
-        sys.exit(f"error: cannot read a Generator from {path}: {error!r}")
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    if not sizes and "linear1.weight" in weights:
+        sizes["hidden_size"], sizes["latent_size"] = weights["linear1.weight"].shape
     G = Generator(**sizes)
-    try:
-        G.load_state_dict(weights)
-    except (RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())  # torch's has several lines
-        sys.exit(f"error: {path} does not fit your Generator: {reason}")
+    G.load_state_dict(weights)
     return G.eval()  # for layers like dropout, if you add some
 
 
-def load_last(path):
-    """Return what TRAIN saved in last.pt, or None if it is not there; exits if it is damaged."""
-    if not path.exists():
-        return None
-    try:
-        last = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: last[name] for name in ["options", "checksum", "history", "real_images", "D"]}
-    except Exception as error:  # a damaged file can raise almost anything
-        sys.exit(f"error: cannot read {path}: {error!r}")
+def load_discriminator(path, **sizes):
+    """Return the Discriminator saved at ``path``, a D_<epoch>.pth.
 
-
-def load_discriminator(last):
-    """Return the D in ``last``, the contents of last.pt, or None if it does not fit NETWORK's."""
-    D = Discriminator(hidden_size=last["options"]["hidden_size"])
-    try:
-        D.load_state_dict(last["D"])
-    except RuntimeError:
-        return None
+    ``sizes`` is hidden_size. Without it, it is found as in ``load_generator``.
+    """
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    if not sizes and "linear1.weight" in weights:
+        sizes["hidden_size"] = len(weights["linear1.weight"])
+    D = Discriminator(**sizes)
+    D.load_state_dict(weights)
     return D.eval()
+
+
+def mean_generator(paths, **sizes):
+    """Return a Generator whose every weight is the mean of that weight in those saved at ``paths``.
+
+    Averaging over the last epochs of one run gives better images than its last epoch: Yazici et
+    al. 2019, https://arxiv.org/abs/1806.04498. ``sizes`` are those of ``load_generator``.
+    """
+    states = [load_generator(path, **sizes).state_dict() for path in paths]
+    mean = load_generator(paths[-1], **sizes)
+    for name, weight in mean.state_dict().items():
+        if weight.is_floating_point():  # batch normalization also counts its batches
+            # This changes ``mean``, because a state_dict shares its network's tensors.
+            weight.copy_(torch.stack([state[name] for state in states]).mean(dim=0))
+    return mean
 
 
 def walk(a, b, steps):
@@ -104,29 +95,12 @@ def walk(a, b, steps):
     return torch.cos(t) * a + torch.sin(t) * b
 
 
-def mean_generator(generators):
-    """Return a Generator whose every weight is the mean of that weight in ``generators``.
-
-    Averaging over the last epochs of one run gives better images than its last epoch: Yazici et
-    al. 2019, https://arxiv.org/abs/1806.04498. The mean of one Generator is a copy of it.
-    """
-    mean = copy.deepcopy(generators[0])
-    states = [G.state_dict() for G in generators]
-    for name, weight in mean.state_dict().items():
-        # This changes ``mean``, too, because a state_dict shares its network's tensors. float is
-        # for batch normalization, which counts its batches in integers.
-        weight.copy_(torch.stack([state[name] for state in states]).float().mean(dim=0))
-    return mean
-
-
-# ---- Rows: which epochs to show. A row is a string: "7" for an epoch, "27-40" for a mean ----
+# ---- Which epochs to show ----
 
 
 def find_checkpoints(folder):
-    """Return a dict of epoch to path: every G_<epoch>.pth in ``folder``; exits if there is none."""
+    """Return a dict of epoch to path: every G_<epoch>.pth in ``folder``."""
     paths = [path for path in folder.glob("G_*.pth") if path.stem[2:].isdecimal()]
-    if not paths:
-        sys.exit(f"error: there is no G_<epoch>.pth in {folder}: run MNIST_MLP_GAN_TRAIN.py first")
     # Sorted by number: by name, G_10 would come before G_2.
     return dict(sorted((int(path.stem[2:]), path) for path in paths))
 
@@ -134,56 +108,34 @@ def find_checkpoints(folder):
 def choose_epochs(epochs, count):
     """Return ``count`` of ``epochs``, most of them early, when the images change most.
 
-    The first one, and then a geometric series. Four of 0 to 40 are 0, 1, 6 and 40.
+    The first one, and then a geometric series. Five of 0 to 40 are 0, 1, 3, 12 and 40. Where the
+    series rounds to the same epoch twice, there are fewer.
     """
     last = len(epochs) - 1
     places = {0, *np.geomspace(1, max(1, last), count - 1).round().astype(int)}
     return [epochs[place] for place in sorted(places) if place <= last]
 
 
-def choose_rows(epochs):
-    """Return the default rows of the grid: four epochs and a mean.
-
-    The mean is that of the last third, "27-40" for 0 to 40. Five epochs or fewer are all shown.
-    """
-    if len(epochs) <= 5:
-        return [str(epoch) for epoch in epochs]
-    last = len(epochs) - 1
-    return [*map(str, choose_epochs(epochs, 4)), f"{epochs[last - last // 3]}-{epochs[last]}"]
-
-
-def choose_stops(epochs, rows):
-    """Return the stops of the page's slider: eight epochs and those of ``rows``, then its means."""
-    shown = {*choose_epochs(epochs, 8), *(int(row) for row in rows if "-" not in row)}
-    return [*map(str, sorted(shown)), *(row for row in rows if "-" in row)]
-
-
-def load_row(row, checkpoints):
-    """Return the Generator of ``row``; exits if it is not a row, or if a checkpoint is missing.
-
-    A mean is over all checkpoints from its first epoch to its last.
-    """
-    match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", row)
-    if match:
-        first, last = int(match[1]), int(match[2] or match[1])
-    if not match or first > last:
-        sys.exit(f"error: {row!r} is neither an epoch, like 7, nor a mean of several, like 27-40")
-    for epoch in (first, last):
-        if epoch not in checkpoints:
-            sys.exit(f"error: epoch {epoch} has no checkpoint; the last is {max(checkpoints)}")
-    epochs = [epoch for epoch in checkpoints if first <= epoch <= last]
-    return mean_generator([load_generator(checkpoints[epoch]) for epoch in epochs])
-
-
-def row_title(row):
-    """Return the title of ``row``: "epoch 7" or "epochs 27-40"."""
-    return f"epochs {row}" if "-" in row else f"epoch {row}"
+def last_third(epochs):
+    """Return the epochs of the mean Generator: 27 to 40 of 0 to 40. Five or fewer have no mean."""
+    return epochs[len(epochs) - 1 - (len(epochs) - 1) // 3 :] if len(epochs) > 5 else []
 
 
 # ---- Pictures ----
 
+# One color for each thing, here, on the page and in the README. They differ in lightness or in
+# blue, too, for those who see no difference between red and green.
+COLORS = {
+    "real": "#0072b2",
+    "fake": "#c24e00",
+    "gradient": "#00754f",
+    "d_loss": "#4a5160",
+    "g_loss": "#8a6d00",
+}
+FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 
-def tile_images(images, scale, columns=5, padding=1, left=0, top=0):
+
+def tile_images(images, scale, columns=5, padding=1, left=0, top=0, bottom=0):
     """Return a white picture with ``images`` in a grid, enlarged, with room for text.
 
     Args:
@@ -192,19 +144,20 @@ def tile_images(images, scale, columns=5, padding=1, left=0, top=0):
         columns: images side by side.
         padding: pixels between images, and around them.
         left: dots left free for text on the left of the images.
-        top: dots left free for text above them.
+        top: dots left free above them.
+        bottom: dots left free below them.
     """
     tiles = to_pil_image(make_grid(images, nrow=columns, padding=padding, pad_value=1))
     tiles = tiles.resize((tiles.width * scale, tiles.height * scale), Image.Resampling.NEAREST)
-    picture = Image.new("RGB", (left + tiles.width, top + tiles.height), "white")
+    picture = Image.new("RGB", (left + tiles.width, top + tiles.height + bottom), "white")
     picture.paste(tiles, (left, top))
     return picture
 
 
-def write_text(picture, center, text, size):
-    """Write ``text`` in black on ``picture``, centered at ``center``, ``size`` dots high."""
-    font = ImageFont.load_default(size)
-    ImageDraw.Draw(picture).text(center, text, "black", font, anchor="mm", align="center")
+def write_text(picture, place, text, size=26, color="black", anchor="mm"):
+    """Write ``text`` on ``picture``, ``size`` dots high; ``anchor`` (Pillow's) is at ``place``."""
+    font = ImageFont.truetype(FONT, size)
+    ImageDraw.Draw(picture).text(place, text, color, font, anchor=anchor, align="center")
 
 
 def black_on_white(images):
@@ -213,33 +166,56 @@ def black_on_white(images):
 
 
 def draw_grid(samples):
-    """Return the grid as a picture; ``samples`` is a dict of row to its five images, (5, 784)."""
-    scale = 5
-    widest = max(ImageFont.load_default(18).getlength(row) for row in samples)
-    left = max(80, 16 + round(widest))
-    images = black_on_white(torch.cat(list(samples.values())))
-    picture = tile_images(images, scale, left=left)
-    for line, row in enumerate(samples):
+    """Return the grid as a picture; ``samples`` is a dict of epoch to its five images, (5, 784)."""
+    scale, left = 6, 140
+    picture = tile_images(black_on_white(torch.cat(list(samples.values()))), scale, left=left)
+    for line, epoch in enumerate(samples):
         middle = (line * 29 + 15) * scale  # 28 pixels and a line between images
-        write_text(picture, (left / 2, middle), row_title(row).replace(" ", "\n"), size=18)
+        write_text(picture, (left / 2, middle), f"epoch\n{epoch}")
     return picture
 
 
-def draw_animation(generators, z):
-    """Return the frames of the animation, each with 25 samples and a title.
+def draw_frame(title, z, G, D=None, real_images=None):
+    """Return a frame of the animation: samples of ``G``, and below them what ``D`` thinks.
 
     Args:
-        generators: dict of row to Generator, a frame for each.
+        title: what stands above.
         z: (25, latent_size), the same for every frame.
+        G: the Generator.
+        D: the Discriminator of the same epoch. Without it, there are only the samples.
+        real_images: (N, 784) in [-1, 1], to compare with the samples.
     """
-    frames = []
-    for row, G in generators.items():
-        images = black_on_white(generate(G, z))
-        images = (images * 15).round() / 15  # 16 grays are enough here, and halve the file
-        frame = tile_images(images, scale=3, top=36).convert("L")
-        write_text(frame, (frame.width / 2, 18), row_title(row), size=20)
-        frames.append(frame)
-    return frames
+    with torch.no_grad():
+        fake_images = G(z)
+        scores = {"real": D(real_images), "fake": D(fake_images)} if D else {}
+    images = black_on_white(denorm(fake_images))
+    images = (images * 15).round() / 15  # 16 grays are enough here, and make the file smaller
+    frame = tile_images(images, scale=4, top=64, bottom=228 if D else 0)
+    write_text(frame, (frame.width / 2, 34), title, size=30)
+    if D:
+        draw_scores(frame, scores, top=64 + frame.width)
+    # A palette of the fewest colors
+    return frame.quantize(48, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+
+
+def draw_scores(frame, scores, top):
+    """Draw D's ``scores``, a dict of "real" and "fake" to (N, 1), as rows of dots from 0 to 1."""
+    pen = ImageDraw.Draw(frame)
+    left, width = 100, 384
+    write_text(frame, (frame.width - 10, top + 22), "mean", size=20, anchor="rm")
+    pen.line([left + width / 2, top + 34, left + width / 2, top + 168], "silver", 2)
+    for middle, (name, score) in zip([top + 66, top + 136], scores.items(), strict=True):
+        color = COLORS[name]
+        write_text(frame, (10, middle), name, color=color, anchor="lm")
+        for i, x in enumerate((left + width * score.flatten()).tolist()):
+            y = middle + 10 * (2 * i % 5 - 2)  # in five lines, so that fewer dots hide others
+            pen.ellipse([x - 5, y - 5, x + 5, y + 5], color, "white")
+        mean = score.mean().item()
+        x = left + width * mean
+        pen.line([x, middle - 30, x, middle + 30], "black", 4)
+        write_text(frame, (frame.width - 10, middle), f"{mean:.2f}", color=color, anchor="rm")
+    for place, text in [(0, "0: fake"), (0.5, "D's score"), (1, "1: real")]:
+        write_text(frame, (left + width * place, top + 194), text, size=24)
 
 
 def draw_walks(G, z):
@@ -248,7 +224,7 @@ def draw_walks(G, z):
     In the animation, sample i + 5 is the one below sample i.
     """
     walks = torch.cat([walk(z[i], z[i + 5], steps=9) for i in range(5)])
-    return tile_images(black_on_white(generate(G, walks)), scale=3, columns=9)
+    return tile_images(black_on_white(generate(G, walks)), scale=4, columns=9)
 
 
 def draw_curves(history):
@@ -261,26 +237,46 @@ def draw_curves(history):
         history: last.pt's, a list of [epoch, d_loss, g_loss, D(x), D(G(z))]. Numbers that you may
             have added after these are not drawn.
     """
-    figure = Figure(figsize=(10, 4.2), dpi=100, layout="constrained")
+    figure = Figure(figsize=(8.3, 3.2), dpi=200, layout="constrained")
     losses, scores = figure.subplots(1, 2)
-    line = "-" if len(history) > 1 else "o"  # a line through a single point would be invisible
     epochs, d_loss, g_loss, d_x, d_g_z = np.array(history)[:, :5].T
-    losses.plot(epochs, d_loss, line, color="tab:blue", label="d_loss")
-    losses.plot(epochs, g_loss, line, color="tab:orange", label="g_loss")
-    log_2 = math.log(2)
-    losses.axhline(2 * log_2, color="tab:blue", ls=":", label="d_loss at equilibrium: 2 log 2")
-    losses.axhline(log_2, color="tab:orange", ls=":", label="g_loss at equilibrium: log 2")
-    losses.set(xlabel="epoch", ylabel="loss", ylim=(min(0, losses.get_ylim()[0]), None))
-
-    scores.plot(epochs, d_x, line, color="tab:blue", label="D(x)")
-    scores.plot(epochs, d_g_z, line, color="tab:orange", label="D(G(z))")
-    scores.axhline(0.5, color="gray", ls=":", label="both at equilibrium: 0.5")
-    scores.set(xlabel="epoch", ylabel="D's mean score", ylim=(0, 1))
+    gray, log_2 = "0.45", math.log(2)
+    lines = {
+        losses: [("d_loss", d_loss, COLORS["d_loss"]), ("g_loss", g_loss, COLORS["g_loss"])],
+        scores: [("D(x)", d_x, COLORS["real"]), ("D(G(z))", d_g_z, COLORS["fake"])],
+    }
+    dotted = {
+        losses: [("2 log 2", 2 * log_2, COLORS["d_loss"]), ("log 2", log_2, COLORS["g_loss"])],
+        scores: [("0.5", 0.5, gray)],
+    }
     for axes in (losses, scores):
+        for _, values, color in lines[axes]:
+            axes.plot(epochs, values, "-" if len(history) > 1 else "o", color=color)
+        for _, value, color in dotted[axes]:
+            axes.axhline(value, color=color, ls=":")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
+        axes.set_xlabel("epoch")
+    losses.set_title("losses (dotted: at equilibrium)", fontsize=10)
+    scores.set_title("D's mean scores (dotted: at equilibrium)", fontsize=10)
+    low, high = scores.get_ylim()
+    scores.set_ylim(min(0, low), max(1, high))
+    for axes in (losses, scores):
+        ends = [(name, values[-1], color) for name, values, color in lines[axes]]
+        label_ends(axes, [*ends, *dotted[axes]])
     return figure
+
+
+def label_ends(axes, labels):
+    """Write ``labels``, a list of (text, height, color), on the right of ``axes``, apart."""
+    low, high = axes.get_ylim()
+    place = low
+    for text, height, color in sorted(labels, key=lambda label: label[1]):
+        place = max(place, height)
+        axes.annotate(
+            text, (1.02, place), xycoords=("axes fraction", "data"), color=color, va="center"
+        )
+        place += (high - low) * 0.075
 
 
 # ---- The page to play with ----
@@ -305,32 +301,20 @@ def encode_weights(network):
     return weights
 
 
-def fill_page(generators, epochs, z, D=None, last=None):
+def fill_page(networks, z, last):
     """Return the page of assets/page/ as one HTML string, with the networks of a run in it.
 
     Args:
-        generators: dict of row to Generator, one for each stop of the slider.
-        epochs: the epochs that have a checkpoint.
+        networks: dict of title to (G, D), one for each stop of the slider.
         z: (25, latent_size), the latent vectors of the samples.
-        D: the run's Discriminator; without it, the page only shows what G draws.
-        last: the contents of last.pt, which D came from.
+        last: the contents of last.pt.
     """
-    run = {"z": z.tolist(), "rows": []}
-    for row, G in generators.items():
-        first, _, last_epoch = row.partition("-")
-        first, last_epoch = int(first), int(last_epoch or first)
-        count = sum(first <= epoch <= last_epoch for epoch in epochs)
-        numbers = {"first": first, "last": last_epoch, "count": count}
-        run["rows"].append({**numbers, "G": encode_weights(G)})
-    # What torch computes from the first z with the page's weights of the last G. If the page gets
-    # anything else, NETWORK was edited but the page's own networks were not.
-    image = copy.deepcopy(G).bfloat16().float()(z[:1])
-    run["check"] = {"image": image[0].tolist()}
-    if D:
-        run["D"] = encode_weights(D)
-        run["check"]["score"] = copy.deepcopy(D).bfloat16().float()(image).item()
-        run["real_images"] = encode(last["real_images"])
-        run["mnist"] = last["checksum"] == MNIST
+    run = {"z": z.tolist(), "real_images": encode(last["real_images"])}
+    run["mnist"] = last["checksum"] == MNIST
+    run["stops"] = []
+    for title, (G, D) in networks.items():
+        weights = {"G": encode_weights(G), "D": encode_weights(D)}
+        run["stops"].append({"title": title, **weights})
 
     page = (PAGE / "page.html").read_text(encoding="utf-8")
     style = (PAGE / "page.css").read_text(encoding="utf-8")
@@ -346,79 +330,92 @@ def fill_page(generators, epochs, z, D=None, last=None):
 # ---- The command ----
 
 
-def choose_output_dir(checkpoint_dir):
-    """Return the default folder for the pictures of a run.
-
-    For checkpoints/NAME this is outputs/NAME, and for a folder elsewhere it is outputs/ inside it.
-    """
-    folder, checkpoints = checkpoint_dir.resolve(), (HERE / "checkpoints").resolve()
-    if folder.is_relative_to(checkpoints):
-        return HERE / "outputs" / folder.relative_to(checkpoints)
-    return checkpoint_dir / "outputs"
-
-
 def parse_arguments(arguments=None, description="Make the pictures of a training run."):
-    """Return the options of the command line, or of the list ``arguments``."""
+    """Return the options of the command line, or of the list ``arguments``.
+
+    With the run that they name: its ``folder`` and its ``checkpoints``, a dict of epoch to path,
+    the ``outputs`` folder for its pictures, and which epochs are the grid's ``rows``.
+    """
     parser = argparse.ArgumentParser(description=description)
     add = parser.add_argument
-    add("--checkpoint-dir", type=Path, default=HERE / "checkpoints", help="folder of the run")
-    outputs = "folder for the pictures (default: outputs/, or outputs/NAME for checkpoints/NAME)"
-    add("--output-dir", type=Path, help=outputs)
-    rows = "epochs, like 7, or means of several, like 27-40 (default: four and a mean)"
-    add("--rows", nargs="+", metavar="ROW", help=rows)
+    add("--run", metavar="NAME", default="", help="the run in checkpoints/NAME")
+    add("--rows", type=int, nargs="+", metavar="EPOCH", help="the grid's rows (default: five)")
     add("--seed", type=int, default=picture_seed, help="same seed, same z (default: %(default)s)")
     args = parser.parse_args(arguments)
-    args.output_dir = args.output_dir or choose_output_dir(args.checkpoint_dir)
+    run = args.run.removeprefix("checkpoints/")  # which is easily typed, too
+    args.folder, args.outputs = HERE / "checkpoints" / run, HERE / "outputs" / run
+    args.checkpoints = find_checkpoints(args.folder)
+    if not args.checkpoints:
+        parser.error(f"no G_<epoch>.pth in {args.folder}: run MNIST_MLP_GAN_TRAIN.py first")
+    args.rows = args.rows or choose_epochs(list(args.checkpoints), 5)
+    for epoch in args.rows:
+        if epoch not in args.checkpoints:
+            parser.error(f"there is no checkpoint of epoch {epoch} in {args.folder}")
     return args
+
+
+def load_last(folder):
+    """Return the contents of last.pt in ``folder``, and the sizes of its networks, or {} and {}."""
+    if not (folder / "last.pt").exists():
+        return {}, {}
+    last = torch.load(folder / "last.pt", map_location="cpu", weights_only=True)
+    return last, {name: last["options"][name] for name in ["hidden_size", "latent_size"]}
+
+
+def load_discriminators(folder, epochs, last):
+    """Return a dict of epoch to D, and None; or an empty dict, and what is missing."""
+    if not last:
+        return {}, f"there is no last.pt in {folder}"
+    sizes = {"hidden_size": last["options"]["hidden_size"]}
+    try:
+        paths = {epoch: folder / f"D_{epoch}.pth" for epoch in epochs}
+        return {epoch: load_discriminator(path, **sizes) for epoch, path in paths.items()}, None
+    except (FileNotFoundError, RuntimeError) as error:  # an older run's, or an edited D
+        return {}, " ".join(str(error).split())  # torch's has several lines
 
 
 def main(arguments=None):
     """Run the script with the command line's options, or the list ``arguments``."""
     args = parse_arguments(arguments)
-    checkpoints = find_checkpoints(args.checkpoint_dir)
+    checkpoints, outputs = args.checkpoints, args.outputs
+    last, sizes = load_last(args.folder)
     epochs = list(checkpoints)
-    args.rows = args.rows or choose_rows(epochs)
-    rows = {row: load_row(row, checkpoints) for row in args.rows}
-    means = {row: G for row, G in rows.items() if "-" in row}
-    G = rows[args.rows[-1]]
+    series = {*choose_epochs(epochs, 8), *args.rows}
+    # The first 20 epochs, which change most, and about 30 over the whole run
+    shown = sorted({*epochs[:20], *epochs[:: len(epochs) // 30 + 1], epochs[-1], *series})
+    discriminators, problem = load_discriminators(args.folder, shown, last)
+    networks = {}
+    for epoch in shown:
+        G = load_generator(checkpoints[epoch], **sizes)
+        networks[f"epoch {epoch}"] = G, discriminators.get(epoch)
+    stops = [f"epoch {epoch}" for epoch in sorted(series)]
+    averaged = last_third(epochs)
+    if averaged:
+        G = mean_generator([checkpoints[epoch] for epoch in averaged], **sizes)
+        stops.append(f"mean of epochs {averaged[0]}-{averaged[-1]}")
+        networks[stops[-1]] = G, discriminators.get(epochs[-1])
     z = sample_z(G, 25, args.seed)
-    last = load_last(args.checkpoint_dir / "last.pt")
 
-    grid = draw_grid({row: generate(G, z[:5]) for row, G in rows.items()})
-    # The first 20 epochs, which change most, about 30 over the whole run, and the means
-    shown = {*epochs[:20], *epochs[:: len(epochs) // 30 + 1], epochs[-1]}
-    frames = {str(epoch): load_row(str(epoch), checkpoints) for epoch in sorted(shown)}
-    frames = draw_animation(frames | means, z)
-    milliseconds = [200] * (len(frames) - 1) + [2000]
-    walks = draw_walks(G, z)
-
-    outputs = args.output_dir
-    try:
-        outputs.mkdir(parents=True, exist_ok=True)
-        grid.save(outputs / "MNIST_MLP_GAN.png")
-        options = {"append_images": frames[1:], "duration": milliseconds, "loop": 0}  # 0: forever
-        frames[0].save(outputs / "MNIST_MLP_GAN.gif", save_all=True, **options)
-        walks.save(outputs / "MNIST_MLP_GAN_WALK.png")
-        if last and last["history"]:
-            draw_curves(last["history"]).savefig(outputs / "MNIST_MLP_GAN_CURVES.png")
-        for row, mean in means.items():
-            with (outputs / f"G_{row}.pth").open("wb") as file:
-                torch.save(mean.state_dict(), file)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        sys.exit(f"error: cannot save in {outputs}: {error}")
+    outputs.mkdir(parents=True, exist_ok=True)
+    samples = {epoch: generate(networks[f"epoch {epoch}"][0], z[:5]) for epoch in args.rows}
+    draw_grid(samples).save(outputs / "MNIST_MLP_GAN.png")
+    real_images = last["real_images"][:100].float() / 127.5 - 1 if discriminators else None
+    first, *others = [draw_frame(title, z, *pair, real_images) for title, pair in networks.items()]
+    options = {"duration": [200] * len(others) + [3000], "loop": 0}  # milliseconds; 0: for ever
+    first.save(outputs / "MNIST_MLP_GAN.gif", save_all=True, append_images=others, **options)
+    draw_walks(G, z).save(outputs / "MNIST_MLP_GAN_WALK.png")
+    if last and last["history"]:
+        draw_curves(last["history"]).savefig(outputs / "MNIST_MLP_GAN_CURVES.png")
+    if averaged:
+        torch.save(G.state_dict(), outputs / "G_mean.pth")
     print(f"pictures: {outputs}")
 
-    D = load_discriminator(last) if last else None
-    if not D:
-        print("no D on the page: last.pt is missing, or your Discriminator does not fit it")
-    stops = {row: load_row(row, checkpoints) for row in choose_stops(epochs, args.rows)}
-    try:
-        page = fill_page(stops, epochs, z, D, last)
-        (outputs / "MNIST_MLP_GAN.html").write_text(page, encoding="utf-8")
-    except OSError as error:
-        print(f"no page: {error}")
+    if problem:
+        print(f"no page, and no scores in the animation: {problem}")
     else:
-        print(f"page to play with: {outputs / 'MNIST_MLP_GAN.html'}")
+        page = outputs / "MNIST_MLP_GAN.html"
+        page.write_text(fill_page({stop: networks[stop] for stop in stops}, z, last), "utf-8")
+        print(f"page to play with: {page}")
 
 
 if __name__ == "__main__":

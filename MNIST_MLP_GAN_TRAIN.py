@@ -5,6 +5,7 @@
 This trains for 40 epochs. After each it saves these files in checkpoints/:
 
     G_<n>.pth      the Generator after epoch n; G_0.pth is the untrained one
+    D_<n>.pth      the Discriminator after epoch n
     samples.png    25 images by the latest Generator: keep it open and watch G learn
     last.pt        what --resume needs: both networks, both optimizers, the losses of every epoch
 
@@ -12,12 +13,15 @@ MNIST_MLP_GAN_TEST.py then makes the pictures of the whole run.
 """
 
 import argparse
+import contextlib
 import gzip
 import hashlib
-import math
 import os
+import re
+import shlex
 import struct
 import sys
+import time
 from pathlib import Path
 
 # PyTorch's threads wait for each other in a loop that keeps a core busy. Where other programs need
@@ -27,7 +31,6 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 import torch
 from torch import nn
 from torchvision.utils import save_image
-from tqdm import tqdm
 
 from MNIST_MLP_GAN_NETWORK import (
     Discriminator,
@@ -121,8 +124,6 @@ def train_epoch(D, G, d_optimizer, g_optimizer, batches):
 
 # ---- Images and batches ----
 
-ARCHIVE = "train-images-idx3-ubyte.gz"  # in --data-dir
-
 
 def load_images(path):
     """Return the images in an archive like MNIST's: uint8, (N, 784), where 255 is ink.
@@ -132,19 +133,18 @@ def load_images(path):
     and row by row. We read it here because torchvision's MNIST class also writes files. It
     unpacks the archive into the same folder, and would overwrite your own images with MNIST.
 
-    Exits with a one-line error if ``path`` cannot be read, or does not hold such images.
+    Raises:
+        ValueError: the images are not 28x28, are too pale, or are all alike.
+        OSError, EOFError, struct.error, RuntimeError: the file is no such archive, or is cut off.
     """
-    try:
-        data = bytearray(gzip.decompress(path.read_bytes()))
-        _, count, height, width = struct.unpack(">4i", data[:16])
-        images = torch.frombuffer(data, dtype=torch.uint8, offset=16)
-        images = images.reshape(count, height * width)
-    except Exception as error:  # a damaged file can raise almost anything
-        sys.exit(f"error: cannot read the images in {path}: {error}")
-    if (height, width) != (28, 28):
-        sys.exit(f"error: {path} has {count} images of {height}x{width}; TRAIN needs 28x28 images")
-    if images.max() <= 1:
-        sys.exit(f"error: no pixel in {path} is more than 1; TRAIN needs ink to be 255")
+    data = bytearray(gzip.decompress(path.read_bytes()))
+    _, count, height, width = struct.unpack(">4i", data[:16])
+    images = torch.frombuffer(data, dtype=torch.uint8, offset=16)
+    if (height, width) != (28, 28) or images.max() < 128:
+        raise ValueError(f"{path} must have images of 28x28 pixels, with ink up to 255")
+    images = images.reshape(count, height * width)
+    if (images == images[0]).all():
+        raise ValueError(f"the images in {path} are all alike")
     return images
 
 
@@ -180,7 +180,14 @@ def seed_epoch(seed, epoch):
     torch.manual_seed(10_000 * seed + epoch)
 
 
-# ---- Saving and resuming ----
+# ---- Saving ----
+
+
+def find_checkpoints(folder):
+    """Return a dict of path to epoch: every G_<n>.pth and D_<n>.pth in ``folder``."""
+    paths = folder.glob("*.pth")
+    found = {path: re.fullmatch(r"[GD]_(0|[1-9][0-9]*)\.pth", path.name) for path in paths}
+    return {path: int(name[1]) for path, name in found.items() if name}
 
 
 def draw_samples(G, device):
@@ -192,208 +199,151 @@ def draw_samples(G, device):
     return 1 - nn.functional.interpolate(images, scale_factor=4)
 
 
-def save_epoch(folder, device, run, parts):
-    """Save G_<n>.pth, samples.png and last.pt, which holds ``run`` and the states of ``parts``.
+def save_epoch(folder, device, run, parts, old=()):
+    """Save samples.png, D_<n>.pth, G_<n>.pth, and last.pt: ``run`` and the states of ``parts``.
 
-    A file gets its name when it is complete, and last.pt comes last. So if saving is interrupted,
-    every file is still whole, and --resume trains the same epoch again.
+    A file gets its name when all four are written, and last.pt gets it last. So an interruption
+    leaves only whole files, and --resume trains the same epoch again.
 
-    Exits with a one-line error if a file cannot be saved, for example on a full disk.
+    Args:
+        folder: where to save them.
+        device: the device of the networks.
+        run: dict of what last.pt keeps of the run: "history", "options", "checksum", "real_images".
+        parts: dict of "D", "G", "d_optimizer" and "g_optimizer".
+        old: paths of another run, which are deleted when nothing can fail any more.
     """
-    G, epoch = parts["G"], len(run["history"])
-    # Copied to the CPU, so that a plain torch.load works on machines without this device.
-    weights = {name: weight.cpu() for name, weight in G.state_dict().items()}
-    samples = draw_samples(G, device)
-    last = run | {name: part.state_dict() for name, part in parts.items()}
+    epoch = len(run["history"])
+    samples = draw_samples(parts["G"], device)
+    files = {}
+    for name in "DG":
+        # Copied to the CPU, so that a plain torch.load works on machines without this device
+        weights = parts[name].state_dict().items()
+        files[f"{name}_{epoch}.pth"] = {key: weight.cpu() for key, weight in weights}
+    files["last.pt"] = run | {name: part.state_dict() for name, part in parts.items()}
 
-    unfinished = folder / "unfinished"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:  # given a path, torch 2.6 may not notice a full disk
-            torch.save(weights, file)
-        unfinished.replace(folder / f"G_{epoch}.pth")
-        save_image(samples, unfinished, format="png", nrow=5, padding=4, pad_value=1)
-        try:
-            unfinished.replace(folder / "samples.png")
-        except PermissionError:  # on Windows, while a viewer has it open
-            tqdm.write("warning: samples.png is not up to date: another program holds it")
-        with unfinished.open("wb") as file:
-            torch.save(last, file)
-        unfinished.replace(folder / "last.pt")
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        if unfinished.exists():
-            unfinished.unlink()
-        sys.exit(f"error: cannot save epoch {epoch} in {folder}: {one_line(error)}")
-
-
-def load_last(path):
-    """Return what ``save_epoch`` saved in last.pt; exits with a one-line error if it cannot."""
-    try:
-        run = torch.load(path, map_location="cpu", weights_only=True)
-        run["options"] = {name: run["options"][name] for name in RUN_OPTIONS}
-    except Exception as error:  # a damaged file can raise almost anything
-        sys.exit(f"error: cannot read {path}: {error!r}")
-    return run
-
-
-def load_parts(parts, run, path):
-    """Load the states of ``parts`` from ``run``, the contents of ``path``.
-
-    Exits with a one-line error if they do not fit, because the networks or optimizers were edited.
-    """
-    for name in ["d_optimizer", "g_optimizer"]:
-        # Another kind of optimizer would accept these settings and then fail in its first step.
-        unknown = run[name]["param_groups"][0].keys() - parts[name].param_groups[0].keys()
-        if unknown:
-            sys.exit(f"error: {path} does not fit your {name}, which has no {min(unknown)}")
-    for name, part in parts.items():
-        try:
-            part.load_state_dict(run[name])
-        except (RuntimeError, ValueError, KeyError) as error:
-            sys.exit(f"error: {path} does not fit your {name}: {one_line(error)}")
-
-
-def one_line(error):
-    """Return torch's error message, which can have several lines, as one line."""
-    return " ".join(str(error).split())
-
-
-def find_generators(folder):
-    """Return the paths of every G_<n>.pth in ``folder``."""
-    return [path for path in folder.glob("G_*.pth") if path.stem[2:].isdecimal()]
-
-
-def refuse_to_overwrite(folder):
-    """Exit with a one-line error if ``folder`` holds a run with a trained epoch."""
-    last = folder / "last.pt"
-    trained = {path.name for path in find_generators(folder)} - {"G_0.pth"}
-    if trained or (last.exists() and load_last(last)["history"]):
-        sys.exit(
-            f"error: {folder} holds a run: --resume continues it, --overwrite deletes it, "
-            "another --checkpoint-dir leaves it alone"
-        )
+    folder.mkdir(parents=True, exist_ok=True)
+    save_image(samples, folder / "samples.unfinished", "png", nrow=5, padding=4, pad_value=1)
+    for name, content in files.items():
+        # Given a path instead of a file, torch 2.6 may not notice a full disk.
+        with (folder / f"{name}.unfinished").open("wb") as file:
+            torch.save(content, file)
+    for path in old:
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(PermissionError):  # on Windows, while a viewer has it open
+        (folder / "samples.unfinished").replace(folder / "samples.png")
+    for name in files:
+        (folder / f"{name}.unfinished").replace(folder / name)
 
 
 # ---- The command ----
 
 HERE = Path(__file__).resolve().parent
-CHECKPOINTS = HERE / "checkpoints"
 # The options that define a run: last.pt keeps them for --resume.
 RUN_OPTIONS = ["epochs", "batch_size", "lr", "beta1", "hidden_size", "latent_size", "seed"]
 
 
-def positive_int(text):
-    """Return an option's value as a whole number of at least 1."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
-    return int(text)
-
-
-def fraction(text):
-    """Return an option's value as a number of at least 0 and less than 1."""
-    if not 0 <= float(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 0 and less than 1, not {text}")
-    return float(text)
-
-
-def parse_arguments(arguments=None, run=None):
+def parse_arguments(arguments=None, saved=None):
     """Return the options of the command line, or of the list ``arguments``.
 
-    With ``run``, the contents of last.pt, its options are the defaults. Exits with a one-line error
-    if an option contradicts them.
+    The options of a run to resume, ``saved``, are then the defaults, and cannot be changed.
     """
     parser = argparse.ArgumentParser(
-        description="Train a GAN of two small MLPs on MNIST; save the Generator after every epoch.",
+        description="Train a GAN of two small MLPs on MNIST; save both networks after every epoch.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--epochs", type=positive_int, default=40, help="passes over the images")
-    add("--batch-size", type=positive_int, default=100, help="real images per step")
-    add("--lr", type=fraction, default=0.001, help="learning rate of both Adam optimizers")
-    add("--beta1", type=fraction, default=0.5, help="how long both remember older gradients")
-    add("--hidden-size", type=positive_int, default=hidden_size, help="units per hidden layer")
-    add("--latent-size", type=positive_int, default=latent_size, help="numbers in a latent vector")
-    add("--seed", type=int, default=0, help="same seed, same machine: same checkpoints")
+    add("--epochs", type=int, default=40, help="passes over the images")
+    add("--batch-size", type=int, default=100, help="real images per step")
+    add("--lr", type=float, default=0.001, help="learning rate of both Adam optimizers")
+    add("--beta1", type=float, default=0.5, help="how long both remember older gradients")
+    add("--hidden-size", type=int, default=hidden_size, help="units per hidden layer")
+    add("--latent-size", type=int, default=latent_size, help="numbers in a latent vector")
+    add("--seed", type=int, default=0, help="same seed: same checkpoints")
     gpu = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     add("--device", default=str(gpu or "cpu"), help="cpu, cuda, mps, ...; a GPU if there is one")
     data_dir = HERE / "data" / "MNIST" / "raw"
-    add("--data-dir", type=Path, default=data_dir, help=f"folder with {ARCHIVE}")
-    add("--checkpoint-dir", type=Path, default=CHECKPOINTS, help="folder to save in")
+    add("--data-dir", type=Path, default=data_dir, help="folder with train-images-idx3-ubyte.gz")
+    add("--run", metavar="NAME", default="", help="save in checkpoints/NAME")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--resume", action="store_true", help="continue the run in that folder")
     choice.add_argument("--overwrite", action="store_true", help="delete that run, start a new one")
-    if run is None:
-        return parser.parse_args(arguments)
-
-    parser.set_defaults(**run["options"])
+    saved = saved or {}
+    parser.set_defaults(**saved)
     args = parser.parse_args(arguments)
-    for name, value in run["options"].items():
-        typed = getattr(args, name)
+    for name, value in saved.items():
+        typed, option = getattr(args, name), "--" + name.replace("_", "-")
         if typed != value and name != "epochs":  # a run may be trained longer
-            option = "--" + name.replace("_", "-")
-            sys.exit(f"error: the run in {args.checkpoint_dir} has {option} {value}, not {typed}")
+            parser.error(f"the run has {option} {value}, not {typed}")
+    if min(args.epochs, args.batch_size, args.hidden_size, args.latent_size) < 1:
+        parser.error("epochs, batch size, hidden size and latent size must be at least 1")
+    args.run = args.run.removeprefix("checkpoints/")  # which is easily typed, too
     return args
 
 
 def main(arguments=None):
     """Run the script with the command line's options, or the list ``arguments``."""
     args = parse_arguments(arguments)
-    folder = args.checkpoint_dir
-    run = {"history": []}  # [epoch, d_loss, g_loss, D(x), D(G(z))] for each epoch
+    folder = HERE / "checkpoints" / args.run
+    saved = find_checkpoints(folder)
+    last = None  # the contents of last.pt
+    if (folder / "last.pt").exists() and not args.overwrite:
+        last = torch.load(folder / "last.pt", map_location="cpu", weights_only=True)
+
     if args.resume:
-        run = load_last(folder / "last.pt")
-        args = parse_arguments(arguments, run)
-    elif not args.overwrite:
-        refuse_to_overwrite(folder)
+        if last is None:
+            sys.exit(f"error: there is no run to resume in {folder}")
+        args = parse_arguments(arguments, last["options"])
+    elif not args.overwrite and (any(saved.values()) or (last and last["history"])):
+        sys.exit(
+            f"error: {folder} holds a run: --resume continues it, --overwrite deletes it, "
+            "--run NAME starts another"
+        )
 
-    images = load_images(args.data_dir / ARCHIVE)
-    checksum = hashlib.sha256(images.numpy()).hexdigest()
-    if args.resume and run["checksum"] != checksum:
-        sys.exit(f"error: the run in {folder} was not trained on the images in {args.data_dir}")
-    run["checksum"] = checksum
-    # For TEST's page. A clone, because torch.save would save the whole tensor of a slice.
-    run["real_images"] = images[:100].clone()
-    run["options"] = {name: getattr(args, name) for name in RUN_OPTIONS}
-    try:
-        images = images.to(args.device)
-    except (RuntimeError, AssertionError) as error:  # an AssertionError: torch without CUDA
-        sys.exit(f"error: cannot use --device {args.device}: {one_line(error)}")
-
+    images = load_images(args.data_dir / "train-images-idx3-ubyte.gz")
+    run = {
+        "options": {name: getattr(args, name) for name in RUN_OPTIONS},
+        "checksum": hashlib.sha256(images.numpy()).hexdigest(),
+        # For TEST. A clone, because torch.save would save the whole tensor of a slice.
+        "real_images": images[:500].clone(),
+        "history": [],  # [epoch, d_loss, g_loss, D(x), D(G(z))] for each epoch
+    }
+    images = images.to(args.device)
     D, G, d_optimizer, g_optimizer = build_networks(args)
     parts = {"D": D, "G": G, "d_optimizer": d_optimizer, "g_optimizer": g_optimizer}
     if args.resume:
-        load_parts(parts, run, folder / "last.pt")
-    else:
-        draw_samples(G, args.device)  # if G cannot draw, this fails before the old run is deleted
-        for path in [*find_generators(folder), folder / "last.pt"]:
-            if path.exists():
+        if last["checksum"] != run["checksum"]:
+            sys.exit(f"error: the run in {folder} was not trained on the images in {args.data_dir}")
+        run["history"] = last["history"]
+        for name, part in parts.items():
+            part.load_state_dict(last[name])
+        for path, epoch in saved.items():  # of an interrupted epoch, which comes again
+            if epoch > len(run["history"]):
                 path.unlink()
-        save_epoch(folder, args.device, run, parts)
+    else:
+        # If a network or the device fails, it does so here, before an old run is deleted.
+        D(G(torch.randn(2, G.latent_size, device=args.device)))
+        save_epoch(folder, args.device, run, parts, old=[folder / "last.pt", *saved])
 
-    # This allows the faster matrix products that PyTorch has for CPUs with AVX-512.
-    torch.set_float32_matmul_precision("medium")
     print(f"training on {args.device}; watch {folder / 'samples.png'}")
     epochs = range(len(run["history"]) + 1, args.epochs + 1)
+    start = time.perf_counter()
     try:
-        for epoch in tqdm(epochs, unit="epoch", disable=None):  # None: no bar in a file or a pipe
+        for done, epoch in enumerate(epochs, start=1):
             seed_epoch(args.seed, epoch)
             batches = shuffled_batches(images, args.batch_size)
             means = train_epoch(D, G, d_optimizer, g_optimizer, batches)
-            # BCELoss refuses NaN as a score, but not on Apple's GPUs.
-            if not math.isfinite(sum(means)):
-                sys.exit(f"error: diverged in epoch {epoch}; the epochs before it are saved")
             run["history"].append([epoch, *means])
             save_epoch(folder, args.device, run, parts)
-            scores = "d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}".format(*means)
-            tqdm.write(f"epoch {epoch}/{args.epochs} {scores}")
-            sys.stdout.flush()  # so that a log file gets each line at once
+            line = "epoch {}/{} d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}"
+            line = line.format(epoch, args.epochs, *means)
+            if epoch < args.epochs:
+                seconds = (time.perf_counter() - start) / done * (args.epochs - epoch)
+                line += ", {}:{:02} left".format(*divmod(round(seconds), 60))
+            print(line, flush=True)  # at once, in a log file, too
     except KeyboardInterrupt:
-        sys.exit("stopped; to continue, run the same command with --resume")
-    where = ""
-    if folder.resolve() != CHECKPOINTS.resolve():
-        where = f" --checkpoint-dir {folder}"
-    longer = f"the same command with --resume --epochs {2 * args.epochs}"
-    print(f"done; now run MNIST_MLP_GAN_TEST.py{where}, or train longer: {longer}")
+        sys.exit("stopped; to continue, add --resume" + " in place of --overwrite" * args.overwrite)
+    where = f" --run {shlex.quote(args.run)}" if args.run else ""
+    print(f"done, after {len(run['history'])} epochs; now run MNIST_MLP_GAN_TEST.py{where}")
 
 
 if __name__ == "__main__":
