@@ -28,7 +28,7 @@ function fitsTorch() {
     const judged = discriminator(D, made.image);
     const gradient = generatorBackward(G, made, discriminatorBackward(D, judged));
     const found = [...made.image, judged.score, ...gradient];
-    return found.every((v, i) => Math.abs(v - run.check[i]) < 1e-3); // mostly, it is 1e-6
+    return found.every((v, i) => Math.abs(v - run.check[i]) < 1e-4); // mostly, it is 1e-6
   } catch {
     return false; // a layer is missing
   }
@@ -67,7 +67,7 @@ function begin() {
 const saved = history.state;
 const restored = saved && saved.of == document.lastModified; // it is not another run's
 let state = restored ? saved.state : begin();
-addEventListener("pagehide", () => history.replaceState({ of: document.lastModified, state }, ""));
+addEventListener("beforeunload", () => history.replaceState({ of: document.lastModified, state }, ""));
 let past = [];
 function remember() {
   endOpening();
@@ -160,7 +160,7 @@ function show() {
   byId("noz").hidden = image.z;
   if (changed("image", image, G)) showImage();
   const three = copies || [image, null, null];
-  showCopies(three, title);
+  showCopies(three);
   for (const [made, images] of [[tiles, fakes], [realTiles, reals], [between, strip], [copyTiles, three]])
     made.forEach((tile, i) => set(tile, "aria-pressed", images[i] === image));
   set(byId("says"), "aria-live", running ? "off" : "polite");
@@ -206,7 +206,7 @@ function verdict(kind, score) {
   return `D takes it for ${score > 0.5 ? "real" : "a fake"}, and is ${wrong ? "fooled" : "right"}.`;
 }
 // The image and what 30 steps made of it, side by side
-function showCopies(three, title) {
+function showCopies(three) {
   if (changed("copies", ...three, G))
     three.forEach((copy, i) => {
       const values = copy && pixelsOf(copy);
@@ -215,16 +215,7 @@ function showCopies(three, title) {
       copyTiles[i].lastChild.innerHTML = `${["start", "pixels changed", "z changed"][i]}<br>${score}`;
       copyTiles[i].disabled = !copy;
     });
-  byId("why").textContent = !three[0].z
-    ? "G did not draw this image, so there is no z to change. Only its pixels can change."
-    : !running && three[2] && unlike(three[0], three[2]) < 0.05
-      ? `Another z made hardly any difference: this G (${title}) draws nearly the same image from
-         every z.`
-      : "";
-}
-function unlike(one, other) {
-  const [a, b] = [one, other].map(pixelsOf);
-  return Math.max(...a.map((v, i) => Math.abs(v - b[i])));
+  byId("why").hidden = three[0].z;
 }
 
 // ---- What moves: one thing at a time ----
@@ -400,11 +391,6 @@ function movePen(to) {
   byId("pen").style = `left: ${x}%; top: ${y}%`;
   byId("pen").classList.toggle("down", down);
 }
-// What is not a drawing yet makes room for one: the way to change G's image is to retouch it.
-function beginStroke() {
-  remember();
-  if (!canDraw()) update({ image: blank });
-}
 function drawTo(end) {
   const context = large.getContext("2d", { willReadFrequently: true });
   // MNIST's strokes are as thick: half of them are thicker.
@@ -419,17 +405,16 @@ function drawTo(end) {
   update({ image: { pixels: drawn, kind: state.image.kind } });
 }
 large.onpointerdown = large.onpointermove = (event) => {
-  if (!event.isPrimary) return;
+  if (!event.isPrimary || !canDraw()) return;
   const scale = 28 / large.clientWidth;
   const point = { x: event.offsetX * scale, y: event.offsetY * scale };
-  const scrolls = event.pointerType == "touch" && !canDraw();
-  if (event.type == "pointerdown" && event.button == 0 && !scrolls) {
+  if (event.type == "pointerdown" && event.button == 0) {
     large.setPointerCapture(event.pointerId);
-    beginStroke();
+    remember();
     movePen(point);
   }
   // not if the drag began elsewhere, or with another button
-  if (large.hasPointerCapture(event.pointerId) && canDraw()) drawTo(point);
+  if (large.hasPointerCapture(event.pointerId)) drawTo(point);
 };
 large.onkeydown = (event) => {
   const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -438,13 +423,14 @@ large.onkeydown = (event) => {
   event.preventDefault();
   if (arrow) {
     const [x, y] = [pen.x + arrow[0], pen.y + arrow[1]].map((v) => Math.max(0.5, Math.min(v, 27.5)));
-    if (down && canDraw()) drawTo({ x, y });
+    if (down) drawTo({ x, y });
     else movePen({ x, y });
-  } else if (!event.repeat) {
+  } else if (!canDraw()) large.click();
+  else if (!event.repeat) {
     down = !down;
-    if (down) beginStroke();
-    if (down) drawTo(pen);
-    else movePen(pen);
+    if (!down) return movePen(pen);
+    remember();
+    drawTo(pen);
   }
 };
 large.onblur = () => {
@@ -455,6 +441,7 @@ function drawOn(image) {
   change({ image });
   large.focus({ preventScroll: true }); // for those who draw with keys
 }
+large.onclick = () => canDraw() || drawOn(blank);
 byId("draw").onclick = byId("clear").onclick = () => drawOn(blank);
 byId("retouch").onclick = () => drawOn({ pixels, kind: "retouched" });
 
