@@ -46,8 +46,8 @@ const scoreOf = (image) => discriminator(D, image).score;
 const realScores = []; // those of each stop's D, once it was shown
 
 // ---- The state: what Undo and a reload bring back ----
-// An image is {z}, a fake of the slider's G; or {pixels, kind}, where kind is "real"; "drawing" or
-// "retouched", which you may draw on; or "changed", by following the gradient.
+// An image is {z}, a fake of the slider's G; or {pixels, kind}, where kind is "real", "drawing", or
+// "changed", by following the gradient.
 // strip are the fakes from one end to the other. copies are what 30 steps made of the first of them.
 const normal = () =>
   Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
@@ -109,7 +109,7 @@ function changed(part, ...from) {
   shown[part] = from;
   return !same;
 }
-const canDraw = () => ["drawing", "retouched"].includes(state.image.kind);
+const canDraw = () => state.image.kind == "drawing";
 const pixelsOf = (image) => image.pixels || generator(G, image.z).image;
 const set = (element, name, value) => element.setAttribute(name, value);
 function paint(canvas, values, color) {
@@ -148,8 +148,6 @@ function show() {
     images.forEach((values, i) => paintInk(tiles[i].firstChild, values));
     showDots("fake", images.map(scoreOf));
   }
-  if (changed("reals", reals))
-    reals.forEach(({ pixels }, i) => paintInk(realTiles[i].firstChild, pixels));
   if (changed("strip", strip, G))
     strip.forEach((fake, i) => paintInk(between[i].firstChild, pixelsOf(fake)));
   if (changed("bars", image.z))
@@ -161,9 +159,10 @@ function show() {
   if (changed("image", image, G)) showImage();
   const three = copies || [image, null, null];
   showCopies(three);
-  for (const [made, images] of [[tiles, fakes], [realTiles, reals], [between, strip], [copyTiles, three]])
-    made.forEach((tile, i) => set(tile, "aria-pressed", images[i] === image));
-  set(byId("says"), "aria-live", running ? "off" : "polite");
+  const images = [...fakes, ...reals, ...strip, ...three];
+  [...tiles, ...realTiles, ...between, ...copyTiles].forEach((tile, i) =>
+    set(tile, "aria-pressed", images[i] === image),
+  );
   byId("undo").disabled = !past.length;
 }
 const names = {
@@ -171,7 +170,6 @@ const names = {
   real: "this real image",
   changed: "the changed image",
   drawing: "your drawing",
-  retouched: "your version",
 };
 // The image, and what D says of it
 function showImage() {
@@ -181,7 +179,7 @@ function showImage() {
   byId("kind").textContent = names[kind];
   document.documentElement.classList.toggle("drawing", canDraw());
   byId("retouch").disabled = canDraw();
-  byId("clear").hidden = !canDraw();
+  byId("clear").textContent = canDraw() ? "Clear" : "Draw";
   const layers = discriminator(D, pixels);
   const { score } = layers;
   byId("score").textContent = score.toFixed(2);
@@ -283,34 +281,30 @@ function stop() {
   cancelAnimationFrame(frame);
   running = null;
   opening = false;
+  set(byId("says"), "aria-live", "polite");
   Object.keys(moves).forEach((id) => (byId(id).textContent = labels[id]));
 }
 function start(id) {
   running = id;
   byId(id).textContent = "Stop";
+  set(byId("says"), "aria-live", "off"); // or it would be read out in every frame
   const move = moves[id]();
   let begun;
   function moveOn(now) {
     if (begun === undefined) begun = now;
     frame = requestAnimationFrame(moveOn);
-    if (move(now - begun)) return;
-    stop();
-    show();
+    if (!move(now - begun)) stop();
   }
   frame = requestAnimationFrame(moveOn);
 }
 Object.keys(moves).forEach((id) => {
   byId(id).onclick = () => {
-    if (running == id) return halt();
+    if (running == id) return stop();
     remember();
     start(id);
     look(byId(id == "follow" ? "copies" : "tiles"));
   };
 });
-function halt() {
-  stop();
-  show();
-}
 byId("undo").onclick = undo;
 document.onkeydown = (event) => {
   // Enter or space that is held presses a button once.
@@ -393,8 +387,8 @@ function movePen(to) {
 }
 function drawTo(end) {
   const context = large.getContext("2d", { willReadFrequently: true });
-  // MNIST's strokes are as thick: half of them are thicker.
-  Object.assign(context, { lineWidth: 2.7, lineCap: "round" });
+  // As thick as MNIST's strokes: half of its digits have some of 2.3 to 3.2 pixels.
+  Object.assign(context, { lineWidth: 2.5, lineCap: "round" });
   context.beginPath();
   context.moveTo(pen.x, pen.y);
   context.lineTo(end.x + 0.01, end.y); // a dot, too, is a line
@@ -443,7 +437,7 @@ function drawOn(image) {
 }
 large.onclick = () => canDraw() || drawOn(blank);
 byId("draw").onclick = byId("clear").onclick = () => drawOn(blank);
-byId("retouch").onclick = () => drawOn({ pixels, kind: "retouched" });
+byId("retouch").onclick = () => drawOn({ pixels, kind: "drawing" });
 
 // ---- Be the Discriminator: which one is real? ----
 const pairTiles = makeTiles("pair", "image", 2, (i) => (pair ? answer(i) : newPair()));
@@ -492,6 +486,7 @@ rival.onchange = () => change({ row: rival.selectedIndex }, byId("pair"));
 document.querySelectorAll(".mnist").forEach((part) => (part.hidden = !run.mnist));
 byId("mean").hidden = !stops[lastRow].title.startsWith("mean");
 document.querySelectorAll("canvas").forEach((canvas) => (canvas.width = canvas.height = 28));
+realTiles.forEach((tile, i) => paintInk(tile.firstChild, realImages[i]));
 movePen(pen);
 stop();
 show();
