@@ -487,7 +487,10 @@ def test_drawing_with_other_buttons_from_elsewhere_and_with_keys(page):
     rows, columns = np.nonzero(ink(page))
     assert (min(rows), max(rows), min(columns), max(columns)) == (13, 23, 12, 14)
     pen = page.locator("#pen").bounding_box()
+    page.keyboard.press("Space")
+    page.keyboard.press("Control+z")  # which lifts the pen
     page.keyboard.press("Control+z")  # all of the line
+    page.keyboard.press("ArrowLeft")
     assert ink(page).sum() == 0
     page.mouse.click(pen["x"] + 1, pen["y"] + 1)  # the pen lets it through
     assert ink(page).sum() >= 4

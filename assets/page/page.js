@@ -48,7 +48,7 @@ const realScores = []; // those of each stop's D, once it was shown
 // ---- The state: what Undo and a reload bring back ----
 // An image is {z}, a fake of the slider's G; or {pixels, kind}, where kind is "real", "drawing", or
 // "changed", by following the gradient.
-// strip are the fakes from one end to the other. copies are what 30 steps made of the first of them.
+// strip are the fakes from one end to the other. copies are an image and what 30 steps made of it.
 const normal = () =>
   Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
 const newFake = () => ({ z: run.z[0].map(normal) }); // normal: by Box and Muller
@@ -67,7 +67,8 @@ function begin() {
 const saved = history.state;
 const restored = saved && saved.of == document.lastModified; // it is not another run's
 let state = restored ? saved.state : begin();
-addEventListener("beforeunload", () => history.replaceState({ of: document.lastModified, state }, ""));
+const save = () => history.replaceState({ of: document.lastModified, state }, "");
+addEventListener("beforeunload", save);
 let past = [];
 function remember() {
   endOpening();
@@ -90,6 +91,7 @@ function update(what) {
 }
 function undo() {
   stop();
+  lift();
   state = past.pop() || state;
   show();
 }
@@ -196,7 +198,7 @@ function showImage() {
 }
 function verdict(kind, score) {
   if (pixels.every((v) => v == -1))
-    return "A blank image! G makes none, so D has never learned to reject one.";
+    return "A blank image! G makes none, so D never had to learn about it.";
   if (canDraw() && score < 0.1)
     return "D knows how the strokes of real images look, not what they show.";
   if (score > 0.45 && score < 0.55) return "D cannot tell.";
@@ -210,7 +212,8 @@ function showCopies(three) {
       const values = copy && pixelsOf(copy);
       paintInk(copyTiles[i].firstChild, values || pixels.map(() => -1));
       const score = values ? scoreOf(values).toFixed(2) : "&nbsp;";
-      copyTiles[i].lastChild.innerHTML = `${["start", "pixels changed", "z changed"][i]}<br>${score}`;
+      const what = ["start", "pixels changed", "z changed"][i];
+      copyTiles[i].lastChild.innerHTML = `${what}<br>${score}`;
       copyTiles[i].disabled = !copy;
     });
   byId("why").hidden = three[0].z;
@@ -332,8 +335,8 @@ const realTiles = makeTiles("reals", "real image", state.reals.length, (i) =>
 );
 const between = makeTiles("between", "in between", 9, (i) => change({ image: state.strip[i] }));
 const copyTiles = makeTiles("copies", "copy", 3, (i) => {
-  const { copies, image } = state;
-  change({ image: copies ? copies[i] : image, copies });
+  const { copies } = state;
+  if (copies) change({ image: copies[i], copies });
 });
 copyTiles.forEach((tile) => tile.append(document.createElement("span")));
 byId("new").onclick = () => {
@@ -342,8 +345,7 @@ byId("new").onclick = () => {
   change({ fakes, image: fakes[place] || state.image }, byId("tiles"));
 };
 byId("ends").onclick = () => change({ strip: newStrip(newFake(), newFake()) }, byId("between"));
-const range = (i) =>
-  `<label>${i + 1}<input type="range" min="-3" max="3" step="0.1" /></label>`;
+const range = (i) => `<label>${i + 1}<input type="range" min="-3" max="3" step="0.1" /></label>`;
 const size = run.z[0].length;
 const bars = fill("bars", Math.min(10, size), range).map((label) => label.lastChild);
 byId("count").textContent = `${bars.length} of the ${size}`;
@@ -371,8 +373,8 @@ onDrag(row, (i) => ({ row: i }));
 row.max = lastRow;
 fill("marks", stops.length, (i) => {
   if ((lastRow - i) % Math.ceil(stops.length / 10)) return ""; // at most ten marks
-  const [, text] = stops[i].title.match(/^epoch (.*)|/); // or else the mean
-  return `<span style="--at: ${i / lastRow || 0}" data-row="${i}">${text || "mean"}</span>`;
+  const text = stops[i].title.replace("epoch ", "").replace(/^mean.*/, "mean");
+  return `<span style="--at: ${i / lastRow || 0}" data-row="${i}">${text}</span>`;
 }).forEach((mark) => (mark.onclick = () => change({ row: +mark.dataset.row }, row)));
 
 // ---- Be the Generator: draw ----
@@ -416,21 +418,23 @@ large.onkeydown = (event) => {
   if (event.altKey || event.metaKey || !(arrow || event.key == " ")) return;
   event.preventDefault();
   if (arrow) {
-    const [x, y] = [pen.x + arrow[0], pen.y + arrow[1]].map((v) => Math.max(0.5, Math.min(v, 27.5)));
+    const inside = (place) => Math.max(0.5, Math.min(place, 27.5));
+    const [x, y] = [pen.x + arrow[0], pen.y + arrow[1]].map(inside);
     if (down) drawTo({ x, y });
     else movePen({ x, y });
   } else if (!canDraw()) large.click();
   else if (!event.repeat) {
-    down = !down;
-    if (!down) return movePen(pen);
+    if (down) return lift();
+    down = true;
     remember();
     drawTo(pen);
   }
 };
-large.onblur = () => {
+function lift() {
   down = false;
   movePen(pen);
-};
+}
+large.onblur = lift;
 function drawOn(image) {
   change({ image });
   large.focus({ preventScroll: true }); // for those who draw with keys
@@ -474,8 +478,8 @@ function answer(i) {
     Press an image for the next pair.`;
   look(byId("answer"));
 }
-// Ignore the second press of a double-click.
-byId("pair").addEventListener("click", (event) => event.detail > 1 && event.stopPropagation(), true);
+const ignoreDoubleClick = (event) => event.detail > 1 && event.stopPropagation();
+byId("pair").addEventListener("click", ignoreDoubleClick, true);
 byId("next").onclick = () => {
   nextReal++;
   newPair();
