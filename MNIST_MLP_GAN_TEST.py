@@ -116,9 +116,18 @@ def choose_epochs(epochs, count):
     return [epochs[place] for place in sorted(places) if place <= last]
 
 
-def last_third(epochs):
-    """Return the epochs of the mean Generator: 27 to 40 of 0 to 40. Five or fewer have no mean."""
-    return epochs[len(epochs) - 1 - (len(epochs) - 1) // 3 :] if len(epochs) > 5 else []
+def load_mean(checkpoints, sizes):
+    """Return the mean Generator of the last third of ``checkpoints``, a dict of epoch to path.
+
+    It comes in a dict, with its title: "mean of epochs 27-40" for 0 to 40. Of five checkpoints or
+    fewer, there is none, and the dict is empty.
+    """
+    epochs = list(checkpoints)
+    averaged = epochs[len(epochs) - 1 - (len(epochs) - 1) // 3 :]
+    if len(epochs) <= 5:
+        return {}
+    G = mean_generator([checkpoints[epoch] for epoch in averaged], **sizes)
+    return {f"mean of epochs {averaged[0]}-{averaged[-1]}": G}
 
 
 # ---- Pictures ----
@@ -388,12 +397,10 @@ def main(arguments=None):
     for epoch in shown:
         G = load_generator(checkpoints[epoch], **sizes)
         networks[f"epoch {epoch}"] = G, discriminators.get(epoch)
-    stops = [f"epoch {epoch}" for epoch in sorted(series)]
-    averaged = last_third(epochs)
-    if averaged:
-        G = mean_generator([checkpoints[epoch] for epoch in averaged], **sizes)
-        stops.append(f"mean of epochs {averaged[0]}-{averaged[-1]}")
-        networks[stops[-1]] = G, discriminators.get(epochs[-1])
+    mean = load_mean(checkpoints, sizes)
+    for title, G in mean.items():
+        networks[title] = G, discriminators.get(epochs[-1])
+    stops = [*(f"epoch {epoch}" for epoch in sorted(series)), *mean]
     z = sample_z(G, 25, args.seed)
 
     outputs.mkdir(parents=True, exist_ok=True)
@@ -406,7 +413,7 @@ def main(arguments=None):
     draw_walks(G, z).save(outputs / "MNIST_MLP_GAN_WALK.png")
     if last and last["history"]:
         draw_curves(last["history"]).savefig(outputs / "MNIST_MLP_GAN_CURVES.png")
-    if averaged:
+    if mean:
         torch.save(G.state_dict(), outputs / "G_mean.pth")
     print(f"pictures: {outputs}")
 
