@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import gzip
 import hashlib
+import io
 import os
 import re
 import shlex
@@ -222,15 +223,17 @@ def save_epoch(folder, device, run, parts, old=()):
     files["last.pt"] = run | {name: part.state_dict() for name, part in parts.items()}
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_image(samples, folder / "samples.unfinished", "png", nrow=5, padding=4, pad_value=1)
+    samples_file = folder / "samples.png.unfinished"
+    save_image(samples, samples_file, "png", nrow=5, padding=4, pad_value=1)
     for name, content in files.items():
-        # Given a path instead of a file, torch 2.6 may not notice a full disk.
-        with (folder / f"{name}.unfinished").open("wb") as file:
-            torch.save(content, file)
+        # Through memory, because Python says when a disk is full, and torch does not.
+        data = io.BytesIO()
+        torch.save(content, data)
+        (folder / f"{name}.unfinished").write_bytes(data.getbuffer())
     for path in old:
         path.unlink(missing_ok=True)
     with contextlib.suppress(PermissionError):  # on Windows, while a viewer has it open
-        (folder / "samples.unfinished").replace(folder / "samples.png")
+        samples_file.replace(folder / "samples.png")
     for name in files:
         (folder / f"{name}.unfinished").replace(folder / name)
 
@@ -349,7 +352,7 @@ def main(arguments=None):
     except KeyboardInterrupt:
         sys.exit("stopped; to continue, use --resume (and not --overwrite)")
     where = f" --run {shlex.quote(args.run)}" if args.run else ""
-    print(f"done, after {len(run['history'])} epochs; now run MNIST_MLP_GAN_TEST.py{where}")
+    print(f"done after epoch {len(run['history'])}; now run MNIST_MLP_GAN_TEST.py{where}")
 
 
 if __name__ == "__main__":
