@@ -117,9 +117,18 @@ def choose_epochs(epochs, count):
     return [epochs[place] for place in sorted(places) if place <= last]
 
 
-def last_third(epochs):
-    """Return the epochs of the mean Generator: 27 to 40 of 0 to 40. Five or fewer have no mean."""
-    return epochs[len(epochs) - 1 - (len(epochs) - 1) // 3 :] if len(epochs) > 5 else []
+def load_mean(checkpoints, sizes):
+    """Return the mean Generator of the last third of ``checkpoints``, a dict of epoch to path.
+
+    It comes in a dict, with its title: "mean of epochs 27-40" for 0 to 40. Of five checkpoints or
+    fewer, there is none, and the dict is empty.
+    """
+    epochs = list(checkpoints)
+    averaged = epochs[len(epochs) - 1 - (len(epochs) - 1) // 3 :]
+    if len(epochs) <= 5:
+        return {}
+    G = mean_generator([checkpoints[epoch] for epoch in averaged], **sizes)
+    return {f"mean of epochs {averaged[0]}-{averaged[-1]}": G}
 
 
 # ---- Pictures ----
@@ -202,21 +211,21 @@ def draw_frame(title, z, G, D=None, real_images=None):
 def draw_scores(frame, scores, top):
     """Draw D's ``scores``, a dict of "real" and "fake" to (N, 1), as rows of dots from 0 to 1."""
     pen = ImageDraw.Draw(frame)
-    left, width = 100, 384
-    write_text(frame, (frame.width - 10, top + 22), "mean", size=20, anchor="rm")
+    left, width, right = 138, 360, frame.width - 8
+    write_text(frame, (right, top + 20), "mean", size=20, anchor="rm")
     pen.line([left + width / 2, top + 34, left + width / 2, top + 168], "silver", 2)
+    names = {"real": f"{len(scores['real'])} real", "fake": f"{len(scores['fake'])} fakes"}
     for middle, (name, score) in zip([top + 66, top + 136], scores.items(), strict=True):
         color = COLORS[name]
-        write_text(frame, (10, middle), name, color=color, anchor="lm")
+        write_text(frame, (8, middle), names[name], size=24, color=color, anchor="lm")
         for i, x in enumerate((left + width * score.flatten()).tolist()):
             y = middle + 10 * (2 * i % 5 - 2)  # in five lines, so that fewer dots hide others
             pen.ellipse([x - 5, y - 5, x + 5, y + 5], color, "white")
         mean = score.mean().item()
-        x = left + width * mean
-        pen.line([x, middle - 30, x, middle + 30], "black", 4)
-        write_text(frame, (frame.width - 10, middle), f"{mean:.2f}", color=color, anchor="rm")
+        pen.line([left + width * mean, middle - 30, left + width * mean, middle + 30], "black", 4)
+        write_text(frame, (right, middle), f"{mean:.2f}", size=24, color=color, anchor="rm")
     for place, text in [(0, "0: fake"), (0.5, "D's score"), (1, "1: real")]:
-        write_text(frame, (left + width * place, top + 194), text, size=24)
+        write_text(frame, (left + width * place, top + 196), text, size=24)
 
 
 def draw_walks(G, z):
@@ -258,6 +267,7 @@ def draw_curves(history):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel("epoch")
+        axes.set_xlim(right=epochs[-1])
     losses.set_title("losses (dotted: at equilibrium)", fontsize=10)
     scores.set_title("D's mean scores (dotted: at equilibrium)", fontsize=10)
     low, high = scores.get_ylim()
@@ -429,12 +439,10 @@ def main(arguments=None):
     for epoch in shown:
         G = load_generator(checkpoints[epoch], **sizes)
         networks[f"epoch {epoch}"] = G, discriminators.get(epoch)
-    stops = [f"epoch {epoch}" for epoch in sorted(series)]
-    averaged = last_third(epochs)
-    if averaged:
-        G = mean_generator([checkpoints[epoch] for epoch in averaged], **sizes)
-        stops.append(f"mean of epochs {averaged[0]}-{averaged[-1]}")
-        networks[stops[-1]] = G, discriminators.get(epochs[-1])
+    mean = load_mean(checkpoints, sizes)
+    for title, G in mean.items():
+        networks[title] = G, discriminators.get(epochs[-1])
+    stops = [*(f"epoch {epoch}" for epoch in sorted(series)), *mean]
     z = sample_z(G, 25, args.seed)
 
     outputs.mkdir(parents=True, exist_ok=True)
@@ -447,7 +455,7 @@ def main(arguments=None):
     draw_walks(G, z).save(outputs / "MNIST_MLP_GAN_WALK.png")
     if last and last["history"]:
         draw_curves(last["history"]).savefig(outputs / "MNIST_MLP_GAN_CURVES.png")
-    if averaged:
+    if mean:
         torch.save(G.state_dict(), outputs / "G_mean.pth")
     print(f"pictures: {outputs}")
 

@@ -2,12 +2,13 @@
 
     python tests/score.py
 
-takes the options of MNIST_MLP_GAN_TEST.py, draws 10,000 samples with each row's Generator, prints
-a table, and saves these files where TEST saves its pictures:
+takes the options of MNIST_MLP_GAN_TEST.py, draws 10,000 samples with the Generator of each of its
+rows and with the mean Generator, prints a table, and saves these files where TEST saves its
+pictures:
 
     MNIST_MLP_GAN_SCORES.csv        the table, with more columns
-    MNIST_MLP_GAN_CLOUD.png         samples and real digits as clouds of points, a panel per row
-    MNIST_MLP_GAN_NEIGHBORS.png    samples of the last row, each beside the nearest training image
+    MNIST_MLP_GAN_CLOUD.png         samples and real images as clouds of points
+    MNIST_MLP_GAN_NEIGHBORS.png     samples, each beside the training image nearest to it
 
 Images are vectors of 784 pixels from 0, background, to 1, ink, and distances are Euclidean. What
 the measures mean, and what we measured, is in tests/README.md.
@@ -19,15 +20,14 @@ import math
 import os
 import sys
 from pathlib import Path
-from tempfile import TemporaryFile
 
 if __name__ == "__main__":
     os.environ.pop("MPLBACKEND", None)  # see MNIST_MLP_GAN_TEST.py
 
 import numpy as np
 import torch
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -191,21 +191,18 @@ def score_variety(samples, real):
 
 
 def score_rows(samples, real):
-    """Return the scores of ``samples``, a dict of row to images, and of what to compare them with.
+    """Yield the scores of ``samples``, a dict of row to images, and of what to compare them with.
 
-    Returns:
-        list of dicts: one for each row, then test images, training images, and the paper's GAN.
+    They are dicts: one for each row, then test images, training images, and the paper's GAN.
     """
-    scores = []
-    for row, images in tqdm(samples.items(), desc="scoring", unit="row", leave=False, disable=None):
+    for row, images in samples.items():
         score = {"row": row, **score_likelihood(images, real), **score_digits(images, real)}
-        scores.append(score | score_variety(images, real))
-    scores.append({"row": "test images", **score_digits(real["test"], real)})
+        yield score | score_variety(images, real)
+    yield {"row": "test images", **score_digits(real["test"], real)}
     score = {"row": "training images", **score_likelihood(real["train"][:SAMPLES], real)}
-    scores.append(score | score_variety(real["train"][:SAMPLES], real))
+    yield score | score_variety(real["train"][:SAMPLES], real)
     # Table 1 of Goodfellow et al. 2014
-    scores.append({"row": "the paper's GAN", "log_likelihood": 225, "standard_error": 2})
-    return scores
+    yield {"row": "the paper's GAN", "log_likelihood": 225, "standard_error": 2}
 
 
 def save_scores(path, scores):
@@ -217,12 +214,10 @@ def save_scores(path, scores):
             writer.writerow({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()})
 
 
-def format_table(scores):
-    """Return the columns of ``scores`` that TABLE lists, in Markdown."""
-    lines = [[*TABLE], ["---"] * len(TABLE)]
-    for row in scores:
-        lines.append([form.format(row[key]) if key in row else "" for key, form in TABLE.values()])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def table_line(score):
+    """Return the numbers of ``score`` that TABLE lists as a line of a table in Markdown."""
+    cells = [form.format(score[key]) if key in score else "" for key, form in TABLE.values()]
+    return f"| {' | '.join(cells)} |"
 
 
 def draw_cloud(samples, train, points=2000):
@@ -243,59 +238,60 @@ def draw_cloud(samples, train, points=2000):
     components *= components.sum(dim=0).sign()  # either sign would do: the same one everywhere
     real = (train[:points] - mean) @ components
 
-    lines = len(samples) // 3 + 1  # of three panels; the one after the last row has the legend
-    figure = Figure(figsize=(8.2, 2.5 * lines), dpi=100, layout="constrained")
-    panels = [*figure.subplots(lines, 3, sharex=True, sharey=True, squeeze=False).flat]
-    for axes in panels:
-        axes.set_axis_off()
-    for axes, (row, images) in zip(panels, samples.items(), strict=False):
+    figure = Figure(figsize=(8.3, 2.9), dpi=200, layout="constrained")
+    panels = figure.subplots(1, len(samples), sharex=True, sharey=True, squeeze=False).flat
+    for axes, (row, images) in zip(panels, samples.items(), strict=True):
         fake = (images[:points] - mean) @ components
-        # The gray dots are larger, so that they show behind the blue ones.
-        axes.scatter(*real.T.numpy(), 14, "0.75", alpha=0.5, linewidths=0, label="real digits")
-        axes.scatter(*fake.T.numpy(), 3.5, "tab:blue", alpha=0.6, linewidths=0, label="fakes")
-        axes.set(title=pictures.row_title(row), aspect="equal")
-    legend = panels[0].get_legend_handles_labels()
-    panels[len(samples)].legend(*legend, loc="center", markerscale=3, frameon=False, fontsize=12)
+        colors = pictures.COLORS
+        # The real images' dots are larger, so that they show behind the fakes'.
+        axes.scatter(*real.T.numpy(), 9, colors["real"], alpha=0.35, linewidths=0, label="real")
+        axes.scatter(*fake.T.numpy(), 2.5, colors["fake"], alpha=0.6, linewidths=0, label="fakes")
+        axes.set_axis_off()
+        axes.set(title=row, aspect="equal")
+    labels = axes.get_legend_handles_labels()
+    figure.legend(*labels, loc="outside lower center", ncols=2, markerscale=3, frameon=False)
     return figure
 
 
-def draw_neighbors(row, samples, train):
-    """Return a picture of 25 ``samples`` in black, each beside its nearest training image in blue.
+def draw_neighbors(samples, train):
+    """Return a picture of 25 ``samples``, each beside its nearest training image.
 
     The last column of Figure 2 in Goodfellow et al. 2014 does the same, to show what G memorized.
     """
-    black = pictures.black_on_white(samples).expand(-1, 3, -1, -1)
-    gray = pictures.black_on_white(train[find_nearest(samples, train)])
-    blue = torch.tensor([0.12, 0.35, 0.75]).view(3, 1, 1)
-    pairs = torch.cat([black, gray + (1 - gray) * blue], dim=3)
-    picture = pictures.tile_images(pairs, scale=3, padding=14, top=30)
-    title = pictures.row_title(row)
-    text = f"black: samples of {title}; blue: the training image nearest to each"
-    pictures.write_text(picture, (picture.width / 2, 36), text, size=20)  # halfway to the images
-    return picture
+    pairs = []
+    for name, images in [("fake", samples), ("real", train[find_nearest(samples, train)])]:
+        white = pictures.black_on_white(images)
+        color = torch.tensor(to_rgb(pictures.COLORS[name])).view(3, 1, 1)
+        pairs.append(white + (1 - white) * color)
+    return pictures.tile_images(torch.cat(pairs, dim=3), scale=4, padding=8)
 
 
 def main(arguments=None):
     """Score the rows that the command line, or the list ``arguments``, names."""
     args = pictures.parse_arguments(arguments, "Measure how good the digits of a training run are.")
-    last = pictures.load_last(args.checkpoint_dir / "last.pt")
+    last, sizes = pictures.load_last(args.folder)
     if last and last["checksum"] != pictures.MNIST:
-        sys.exit(f"error: the run in {args.checkpoint_dir} was not trained on MNIST")
-    args.output_dir.mkdir(parents=True, exist_ok=True)
-    TemporaryFile(dir=args.output_dir).close()  # a folder that cannot be written fails right away
-    checkpoints = pictures.find_checkpoints(args.checkpoint_dir)
-    rows = args.rows or pictures.choose_rows(list(checkpoints))
-    generators = {row: pictures.load_row(row, checkpoints) for row in rows}
+        sys.exit(f"error: the run in {args.folder} was not trained on MNIST")
+    args.outputs.mkdir(parents=True, exist_ok=True)
+    generators = {
+        f"epoch {epoch}": pictures.load_generator(args.checkpoints[epoch], **sizes)
+        for epoch in args.rows
+    }
+    generators |= pictures.load_mean(args.checkpoints, sizes)
     samples = {row: draw_samples(G, args.seed) for row, G in generators.items()}
     real = load_real(DATA)
 
-    cloud = draw_cloud(samples, real["train"])
-    cloud.savefig(args.output_dir / "MNIST_MLP_GAN_CLOUD.png")
-    neighbors = draw_neighbors(rows[-1], samples[rows[-1]][:25], real["train"])
-    neighbors.save(args.output_dir / "MNIST_MLP_GAN_NEIGHBORS.png")
-    scores = score_rows(samples, real)
-    save_scores(args.output_dir / "MNIST_MLP_GAN_SCORES.csv", scores)
-    print(format_table(scores))
+    rows = [*samples]
+    story = {row: samples[row] for row in [*rows[:2], rows[-1]]}
+    draw_cloud(story, real["train"]).savefig(args.outputs / "MNIST_MLP_GAN_CLOUD.png")
+    neighbors = draw_neighbors(samples[rows[-1]][:25], real["train"])
+    neighbors.save(args.outputs / "MNIST_MLP_GAN_NEIGHBORS.png")
+    print(f"| {' | '.join(TABLE)} |\n|{' --- |' * len(TABLE)}")
+    scores = []
+    for score in score_rows(samples, real):
+        print(table_line(score), flush=True)
+        scores.append(score)
+    save_scores(args.outputs / "MNIST_MLP_GAN_SCORES.csv", scores)
 
 
 if __name__ == "__main__":
