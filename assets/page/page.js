@@ -68,7 +68,7 @@ const saved = history.state;
 const restored = saved && saved.of == document.lastModified; // it is not another run's
 let state = restored ? saved.state : begin();
 const save = () => history.replaceState({ of: document.lastModified, state }, "");
-addEventListener("beforeunload", save);
+addEventListener("beforeunload", save); // "pagehide" is too late in Chrome
 let past = [];
 function remember() {
   endOpening();
@@ -500,8 +500,8 @@ document.querySelector("main").hidden = false;
 // ---- It plays once by itself, as soon as one sees its fakes ----
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const watcher = new IntersectionObserver(
-  ([{ isIntersecting }]) => {
-    if (!isIntersecting) return;
+  ([{ intersectionRatio }]) => {
+    if (intersectionRatio < 0.9) return;
     watcher.disconnect();
     if (still || restored || past.length) return;
     start("play");
