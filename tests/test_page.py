@@ -709,6 +709,18 @@ def test_one_sees_the_image_after_a_press_and_draws_on_a_large_one(width, height
         assert min(bottom, height) - max(0, top) >= min(bottom - top, height) - 1
 
 
+@pytest.mark.parametrize(("width", "height"), [(1366, 640), (844, 390), (700, 800), (390, 664)])
+def test_the_image_stays_in_view_where_there_is_room(width, height, page):
+    page.set_viewport_size({"width": width, "height": height})
+    for control in ["#row", "#tiles > :last-child", "#bars input >> nth=9", "#ends"]:
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        page.focus(control)  # scrolls no further than it must
+        box = page.locator(control).bounding_box()
+        panel, large = page.eval_on_selector_all("#panel, #large", BOXES)
+        assert 0 <= large[2] < large[3] <= height
+        assert panel[3] <= box["y"] or panel[1] <= box["x"]  # below it, or beside it
+
+
 @pytest.mark.parametrize(
     ("width", "height", "font"), [(341, 160, "100%"), (390, 664, "150%"), (390, 664, "200%")]
 )
