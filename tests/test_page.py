@@ -664,6 +664,7 @@ def test_the_games_fakes_are_the_stop_s(page, run):
     assert np.abs(images - fake_image).max(axis=1).min() <= 1
 
 
+PARTS = "#panel, #panel *:not(circle, line, path)"
 BOXES = """all => all.map(one => one.getBoundingClientRect())
     .map(box => [box.left, box.right, box.top, box.bottom])"""
 
@@ -702,6 +703,10 @@ def test_one_sees_the_image_after_a_press_and_draws_on_a_large_one(width, height
         ((left, right, top, bottom),) = page.eval_on_selector_all("#large", BOXES)
         assert -1 <= top < bottom <= height + 1
     assert right - left >= min(0.75 * width, 0.4 * height)
+    panel, *parts = page.eval_on_selector_all(PARTS, BOXES)
+    assert max(right for _, right, *_ in parts) <= panel[1]
+    if height > 370:
+        assert -1 <= panel[2] < panel[3] <= height + 1  # with Undo and Clear
     for control, answer in [("#follow", "#copies"), ("#pair > :first-child", "#answer")]:
         page.evaluate(f"document.querySelector('{control}').click()")
         ((*_, top, bottom),) = page.eval_on_selector_all(answer, BOXES)
@@ -730,7 +735,7 @@ def test_zoomed_in_the_images_stay_large_and_nothing_leaves_its_place(width, hei
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     large, *pair = page.eval_on_selector_all("#large, #pair canvas", BOXES)
     assert min(right - left for left, right, *_ in [large, *pair]) >= 80
-    panel, *parts = page.eval_on_selector_all("#panel, #panel *:not(circle, line)", BOXES)
+    panel, *parts = page.eval_on_selector_all(PARTS, BOXES)
     assert max(right for _, right, *_ in parts) <= panel[1]
 
 
