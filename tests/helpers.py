@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from MNIST_MLP_GAN_NETWORK import Discriminator, Generator
+from MNIST_MLP_GAN_TEST import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORK = ROOT / "MNIST_MLP_GAN_NETWORK.py"
@@ -198,3 +199,24 @@ def frames_in(path, mode="L"):
         frames.append(np.array(gif.convert(mode)))
         milliseconds.append(gif.info["duration"])
     return frames, milliseconds
+
+
+def crop(page):
+    """The part of ``page`` that is darker than its white half, as (height, width) from 0 to 1."""
+    ink = (255.0 - page) / (255 - page.min())
+    y, x = np.nonzero(ink > 0.5)
+    return ink[y.min() : y.max() + 1, x.min() : x.max() + 1]
+
+
+def says(page, text):
+    """Whether ``page``, a (height, width) array, shows ``text`` in some size, and nothing else."""
+    if page.min() > 250:
+        return not text
+    found = crop(page)
+    for size in range(12, 48):
+        blank = Image.new("RGB", (1000, 300), "white")
+        write_text(blank, (500, 150), text, size=size)
+        expected = crop(np.array(blank.convert("L")))
+        if found.shape == expected.shape:
+            return np.corrcoef(found.flatten(), expected.flatten())[0, 1] > 0.97
+    return False
