@@ -210,21 +210,21 @@ def draw_frame(title, z, G, D=None, real_images=None):
 def draw_scores(frame, scores, top):
     """Draw D's ``scores``, a dict of "real" and "fake" to (N, 1), as rows of dots from 0 to 1."""
     pen = ImageDraw.Draw(frame)
-    left, width = 100, 384
-    write_text(frame, (frame.width - 10, top + 22), "mean", size=20, anchor="rm")
+    left, width, right = 138, 360, frame.width - 8
+    write_text(frame, (right, top + 20), "mean", size=20, anchor="rm")
     pen.line([left + width / 2, top + 34, left + width / 2, top + 168], "silver", 2)
+    names = {"real": f"{len(scores['real'])} real", "fake": f"{len(scores['fake'])} fakes"}
     for middle, (name, score) in zip([top + 66, top + 136], scores.items(), strict=True):
         color = COLORS[name]
-        write_text(frame, (10, middle), name, color=color, anchor="lm")
+        write_text(frame, (8, middle), names[name], size=24, color=color, anchor="lm")
         for i, x in enumerate((left + width * score.flatten()).tolist()):
             y = middle + 10 * (2 * i % 5 - 2)  # in five lines, so that fewer dots hide others
             pen.ellipse([x - 5, y - 5, x + 5, y + 5], color, "white")
         mean = score.mean().item()
-        x = left + width * mean
-        pen.line([x, middle - 30, x, middle + 30], "black", 4)
-        write_text(frame, (frame.width - 10, middle), f"{mean:.2f}", color=color, anchor="rm")
+        pen.line([left + width * mean, middle - 30, left + width * mean, middle + 30], "black", 4)
+        write_text(frame, (right, middle), f"{mean:.2f}", size=24, color=color, anchor="rm")
     for place, text in [(0, "0: fake"), (0.5, "D's score"), (1, "1: real")]:
-        write_text(frame, (left + width * place, top + 194), text, size=24)
+        write_text(frame, (left + width * place, top + 196), text, size=24)
 
 
 def draw_walks(G, z):
@@ -266,6 +266,7 @@ def draw_curves(history):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel("epoch")
+        axes.set_xlim(right=epochs[-1])
     losses.set_title("losses (dotted: at equilibrium)", fontsize=10)
     scores.set_title("D's mean scores (dotted: at equilibrium)", fontsize=10)
     low, high = scores.get_ylim()

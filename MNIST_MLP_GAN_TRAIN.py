@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import gzip
 import hashlib
+import io
 import os
 import re
 import shlex
@@ -222,15 +223,17 @@ def save_epoch(folder, device, run, parts, old=()):
     files["last.pt"] = run | {name: part.state_dict() for name, part in parts.items()}
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_image(samples, folder / "samples.unfinished", "png", nrow=5, padding=4, pad_value=1)
+    samples_file = folder / "samples.png.unfinished"
+    save_image(samples, samples_file, "png", nrow=5, padding=4, pad_value=1)
     for name, content in files.items():
-        # Given a path instead of a file, torch 2.6 may not notice a full disk.
-        with (folder / f"{name}.unfinished").open("wb") as file:
-            torch.save(content, file)
+        # Through memory, because Python says when a disk is full, and torch does not.
+        data = io.BytesIO()
+        torch.save(content, data)
+        (folder / f"{name}.unfinished").write_bytes(data.getbuffer())
     for path in old:
         path.unlink(missing_ok=True)
     with contextlib.suppress(PermissionError):  # on Windows, while a viewer has it open
-        (folder / "samples.unfinished").replace(folder / "samples.png")
+        samples_file.replace(folder / "samples.png")
     for name in files:
         (folder / f"{name}.unfinished").replace(folder / name)
 
@@ -280,20 +283,29 @@ def parse_arguments(arguments=None, saved=None):
     return args
 
 
+def epoch_line(epoch, epochs, means, seconds_left):
+    """Return what is printed after an epoch; ``means`` are those of ``train_epoch``."""
+    line = "epoch {}/{} d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}"
+    line = line.format(epoch, epochs, *means)
+    minutes, seconds = divmod(round(seconds_left), 60)
+    return line if epoch == epochs else f"{line}, {minutes}:{seconds:02} left"
+
+
 def main(arguments=None):
     """Run the script with the command line's options, or the list ``arguments``."""
     args = parse_arguments(arguments)
     folder = HERE / "checkpoints" / args.run
     saved = find_checkpoints(folder)
-    last = None  # the contents of last.pt
+    last = {"history": []}
     if (folder / "last.pt").exists() and not args.overwrite:
         last = torch.load(folder / "last.pt", map_location="cpu", weights_only=True)
+    elif args.resume:
+        sys.exit(f"error: there is no run to resume in {folder}")
 
+    trained = last["history"] or any(epoch > 0 for epoch in saved.values())
     if args.resume:
-        if last is None:
-            sys.exit(f"error: there is no run to resume in {folder}")
         args = parse_arguments(arguments, last["options"])
-    elif not args.overwrite and (any(saved.values()) or (last and last["history"])):
+    elif trained and not args.overwrite:
         sys.exit(
             f"error: {folder} holds a run: --resume continues it, --overwrite deletes it, "
             "--run NAME starts another"
@@ -334,16 +346,13 @@ def main(arguments=None):
             means = train_epoch(D, G, d_optimizer, g_optimizer, batches)
             run["history"].append([epoch, *means])
             save_epoch(folder, args.device, run, parts)
-            line = "epoch {}/{} d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}"
-            line = line.format(epoch, args.epochs, *means)
-            if epoch < args.epochs:
-                seconds = (time.perf_counter() - start) / done * (args.epochs - epoch)
-                line += ", {}:{:02} left".format(*divmod(round(seconds), 60))
-            print(line, flush=True)  # at once, in a log file, too
+            seconds_per_epoch = (time.perf_counter() - start) / done
+            seconds_left = seconds_per_epoch * (args.epochs - epoch)
+            print(epoch_line(epoch, args.epochs, means, seconds_left), flush=True)  # in a log, too
     except KeyboardInterrupt:
-        sys.exit("stopped; to continue, add --resume" + " in place of --overwrite" * args.overwrite)
+        sys.exit("stopped; to continue, use --resume (and not --overwrite)")
     where = f" --run {shlex.quote(args.run)}" if args.run else ""
-    print(f"done, after {len(run['history'])} epochs; now run MNIST_MLP_GAN_TEST.py{where}")
+    print(f"done after epoch {len(run['history'])}; now run MNIST_MLP_GAN_TEST.py{where}")
 
 
 if __name__ == "__main__":

@@ -238,7 +238,7 @@ def draw_cloud(samples, train, points=2000):
     components *= components.sum(dim=0).sign()  # either sign would do: the same one everywhere
     real = (train[:points] - mean) @ components
 
-    figure = Figure(figsize=(8.3, 3.1), dpi=200, layout="constrained")
+    figure = Figure(figsize=(8.3, 2.9), dpi=200, layout="constrained")
     panels = figure.subplots(1, len(samples), sharex=True, sharey=True, squeeze=False).flat
     for axes, (row, images) in zip(panels, samples.items(), strict=True):
         fake = (images[:points] - mean) @ components
