@@ -107,10 +107,11 @@ def largest_file(size):
 # ---- Runs ----
 
 
-def save_networks(folder, epoch, image=None, **sizes):
+def save_networks(folder, epoch, image=None, scores=None, **sizes):
     """Save networks as G_<epoch>.pth and D_<epoch>.pth, and return them.
 
-    Given ``image``, 784 values from 0 to 1, G draws that from any z.
+    Given ``image``, 784 values from 0 to 1, G draws that from any z. Given ``scores``, D gives the
+    first of these to every image with a white pixel in the corner, and the second to one with ink.
     """
     G, D = Generator(**sizes), Discriminator(hidden_size=sizes.get("hidden_size", 256))
     with torch.no_grad():
@@ -118,6 +119,13 @@ def save_networks(folder, epoch, image=None, **sizes):
         if image is not None:
             G.linear3.weight.zero_()
             G.linear3.bias.copy_(20 * image - 10)  # tanh(10) is 1 to eight digits
+        if scores is not None:
+            real, fake = torch.tensor(scores).logit()
+            for parameter in D.parameters():
+                parameter.zero_()
+            D.linear1.weight[0, 0] = D.linear2.weight[0, 0] = 1  # the corner, leaky twice
+            D.linear3.weight[0, 0] = (fake - real) / 1.04
+            D.linear3.bias[0] = fake - (fake - real) / 1.04
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(G.state_dict(), folder / f"G_{epoch}.pth")
     torch.save(D.state_dict(), folder / f"D_{epoch}.pth")
@@ -201,22 +209,26 @@ def frames_in(path, mode="L"):
     return frames, milliseconds
 
 
-def crop(page):
-    """The part of ``page`` that is darker than its white half, as (height, width) from 0 to 1."""
-    ink = (255.0 - page) / (255 - page.min())
-    y, x = np.nonzero(ink > 0.5)
-    return ink[y.min() : y.max() + 1, x.min() : x.max() + 1]
+def ink(page):
+    """Where ``page``, a (height, width) array, is dark: from 0 to 1, with a margin of two dots."""
+    dark = (255.0 - page) / (255 - page.min())
+    y, x = np.nonzero(dark > 0.5)
+    return np.pad(dark[y.min() : y.max() + 1, x.min() : x.max() + 1], 2)
 
 
 def says(page, text):
     """Whether ``page``, a (height, width) array, shows ``text`` in some size, and nothing else."""
-    if page.min() > 250:
-        return not text
-    found = crop(page)
-    for size in range(12, 48):
-        blank = Image.new("RGB", (1000, 300), "white")
-        write_text(blank, (500, 150), text, size=size)
-        expected = crop(np.array(blank.convert("L")))
-        if found.shape == expected.shape:
-            return np.corrcoef(found.flatten(), expected.flatten())[0, 1] > 0.97
+    found = ink(page)
+    for size in range(16, 34):
+        blank = Image.new("RGB", (500, 100), "white")
+        write_text(blank, (250, 50), text, size=size)
+        expected = ink(np.array(blank.convert("L")))
+        # A dot more or less, as a palette has few shades
+        if np.abs(np.subtract(found.shape, expected.shape)).max() < 2:
+            height, width = map(min, found.shape, expected.shape)
+            for y, x in np.ndindex(3, 3):
+                shifted = np.roll(found, (y - 1, x - 1), (0, 1))[:height, :width]
+                pair = shifted.flatten(), expected[:height, :width].flatten()
+                if np.corrcoef(*pair)[0, 1] > 0.97:
+                    return True
     return False
