@@ -131,7 +131,7 @@ def test_mean_is_of_every_weight(tmp_path):
         torch.testing.assert_close(weight, sum(weights) / 3)
 
 
-EDITED = """
+EDITED_G = """
 class Generator(nn.Module):
     latent_size = 100
 
@@ -147,7 +147,7 @@ class Generator(nn.Module):
 
 def test_mean_is_of_what_an_edited_layer_has_learned_too(start, edited):
     """But not of what it counts; and no layer has to be one that Python can copy."""
-    copy = edited(EDITED)
+    copy = edited(EDITED_G)
     start(copy, TRAIN, "--epochs", 5)
     start(copy, TEST)
     mean = load(copy / "outputs" / "G_mean.pth")
@@ -313,11 +313,19 @@ def test_without_d_every_other_picture_is_made_and_one_line_says_why(lost, train
     assert {frame.shape for frame in frames} == {(64 + 584, 584)}
 
 
+EDITED_D = """
+class Discriminator(Discriminator):
+    def __init__(self, **sizes):
+        super().__init__(**sizes)
+        self.another = nn.PReLU()
+"""
+
+
 def test_d_that_was_edited_after_training_costs_no_other_picture(train, start, edited, tmp_path):
     train(tmp_path, "--hidden-size", 8)
-    copy = edited("nn.Sigmoid = nn.PReLU  # a layer with a weight\n")
-    (line,) = [x for x in start(copy, TEST, "--run", tmp_path).splitlines() if "no page" in x]
-    assert "sigmoid.weight" in line
+    printed = start(edited(EDITED_D), TEST, "--run", tmp_path)
+    (line,) = [line for line in printed.splitlines() if "no page" in line]
+    assert "another.weight" in line
     assert {GRID, GIF, WALK, CURVES} < contents(tmp_path).keys()
     assert PAGE not in contents(tmp_path)
 

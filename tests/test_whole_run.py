@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import runpy
 import shlex
 import signal
 import subprocess
@@ -15,6 +16,8 @@ import torch
 from helpers import (
     ARCHIVE,
     ARCHIVES,
+    NETWORK,
+    ROOT,
     TEST,
     TRAIN,
     contents,
@@ -35,17 +38,14 @@ PICTURES = {f"MNIST_MLP_GAN{end}" for end in [".png", ".gif", "_WALK.png", "_CUR
 EPOCH = r"epoch {}/{} d_loss {:.2f} g_loss {:.2f} D\(x\) {:.2f} D\(G\(z\)\) {:.2f}"
 
 
-def test_importing_does_nothing(tmp_path):
-    program = """if True:
-        import torch
-        settings = torch.get_num_threads, torch.get_float32_matmul_precision, torch.initial_seed
-        before = [setting() for setting in settings], torch.get_rng_state()
-        import MNIST_MLP_GAN_NETWORK, MNIST_MLP_GAN_TRAIN, MNIST_MLP_GAN_TEST
-        assert before[0] == [setting() for setting in settings]
-        assert torch.equal(torch.get_rng_state(), before[1])
-    """
-    assert not run_program(program, tmp_path)
-    assert not contents(tmp_path)
+def test_importing_does_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = torch.get_num_threads, torch.get_default_dtype, torch.get_float32_matmul_precision
+    before = [setting() for setting in settings], torch.get_rng_state().tolist()
+    for script in [NETWORK, TRAIN, TEST, ROOT / "tests" / "score.py"]:
+        runpy.run_path(str(script), run_name="imported")
+    assert before == ([setting() for setting in settings], torch.get_rng_state().tolist())
+    assert not [*tmp_path.iterdir()]
 
 
 def test_pictures_are_drawn_whatever_matplotlib_is_told_to_draw_with(tmp_path):
