@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
+from torch.nn.functional import leaky_relu, linear
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
@@ -311,6 +312,44 @@ def encode_weights(network):
     return weights
 
 
+def check_numbers(G, D, z):
+    """Return what torch computes with the page's weights: image, score and gradient for ``z``.
+
+    If the page gets anything else, NETWORK was edited but the page's own networks were not.
+    """
+
+    def call(network, x):
+        weights = network.state_dict().items()
+        rounded = {name: weight.bfloat16().float() for name, weight in weights}
+        return torch.func.functional_call(network, rounded, (x,))
+
+    z = z.clone().requires_grad_()
+    image = call(G, z)
+    score = call(D, image)
+    score.log().sum().backward()
+    return torch.cat([image.flatten(), score.flatten(), z.grad.flatten()]).tolist()
+
+
+def is_chain(G, D, z):
+    """Say whether ``G`` and ``D`` compute what assets/page/networks.js does: a chain of layers."""
+
+    def chain(network, x, slope):
+        weights = network.state_dict()
+        *names, last = [name[: -len(".weight")] for name in weights if name.endswith(".weight")]
+        for name in names:
+            x = linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+            x = leaky_relu(x, slope)
+        return linear(x, weights[f"{last}.weight"], weights[f"{last}.bias"])
+
+    with torch.no_grad():
+        try:
+            image = chain(G, z, slope=0).tanh()
+            score = chain(D, image, slope=0.2).sigmoid()
+        except (KeyError, RuntimeError):  # no bias, or no linear layer
+            return False
+        return torch.allclose(image, G(z), atol=1e-4) and torch.allclose(score, D(image), atol=1e-4)
+
+
 def fill_page(networks, z, last):
     """Return the page of assets/page/ as one HTML string, with the networks of a run in it.
 
@@ -321,6 +360,8 @@ def fill_page(networks, z, last):
     """
     run = {"z": z.tolist(), "real_images": encode(last["real_images"])}
     run["mnist"] = last["checksum"] == MNIST
+    *_, (G, D) = networks.values()
+    run["check"] = check_numbers(G, D, z[:1])
     run["stops"] = []
     for title, (G, D) in networks.items():
         weights = {"G": encode_weights(G), "D": encode_weights(D)}
@@ -424,6 +465,8 @@ def main(arguments=None):
         page = outputs / "MNIST_MLP_GAN.html"
         page.write_text(fill_page({stop: networks[stop] for stop in stops}, z, last), "utf-8")
         print(f"page to play with: {page}")
+        if not is_chain(G, discriminators[epochs[-1]], z):
+            print("G or D was changed: for the page, change assets/page/networks.js, too")
 
 
 if __name__ == "__main__":

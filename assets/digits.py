@@ -44,6 +44,7 @@ for epoch in range(1, 16):
         d_optimizer.zero_grad()
         d_loss.backward()
         d_optimizer.step()
+        d_x, d_g_z = real_score.mean(), fake_score.mean()  # D(x) and D(G(z)), to print
 
         # ---- G's step ----
         # A new z, for fakes that D has not been trained on.
@@ -61,8 +62,8 @@ for epoch in range(1, 16):
         g_loss.backward()
         g_optimizer.step()
 
-    scores = f"D(x) {real_score.mean():.2f} D(G(z)) {fake_score.mean():.2f}"
-    print(f"epoch {epoch} d_loss {d_loss:.2f} g_loss {g_loss:.2f} {scores}")
+    losses = f"d_loss {d_loss:.2f} g_loss {g_loss:.2f}"
+    print(f"epoch {epoch} {losses} D(x) {d_x:.2f} D(G(z)) {d_g_z:.2f}")
     z = torch.randn(10, latent_size).repeat_interleave(10, dim=0)  # a row shares its z
     digits = torch.eye(10).repeat(10, 1)  # and a column its digit
     samples = -G(torch.cat([z, digits], dim=1)).reshape(-1, 1, 28, 28)  # black ink on white

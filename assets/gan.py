@@ -43,6 +43,7 @@ for epoch in range(1, 6):
         d_optimizer.zero_grad()
         d_loss.backward()
         d_optimizer.step()
+        d_x, d_g_z = real_score.mean(), fake_score.mean()  # D(x) and D(G(z)), to print
 
         # ---- G's step ----
         # A new z, for fakes that D has not been trained on.
@@ -60,8 +61,8 @@ for epoch in range(1, 6):
         g_loss.backward()
         g_optimizer.step()
 
-    scores = f"D(x) {real_score.mean():.2f} D(G(z)) {fake_score.mean():.2f}"
-    print(f"epoch {epoch} d_loss {d_loss:.2f} g_loss {g_loss:.2f} {scores}")
+    losses = f"d_loss {d_loss:.2f} g_loss {g_loss:.2f}"
+    print(f"epoch {epoch} {losses} D(x) {d_x:.2f} D(G(z)) {d_g_z:.2f}")
     samples = -fake_images[:25].reshape(-1, 1, 28, 28)  # black ink on white
     samples = nn.functional.interpolate(samples, scale_factor=4)  # four times larger
     save_image(samples, f"gan_{epoch}.png", nrow=5, normalize=True, pad_value=1)

@@ -7,19 +7,28 @@ function decodeNumbers(text) {
   return new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer);
 }
 function decodeNetwork(texts) {
-  const numbers = (name) => decodeNumbers(texts[name]);
-  const layer = (name) => ({ weight: numbers(name + ".weight"), bias: numbers(name + ".bias") });
-  return { linear1: layer("linear1"), linear2: layer("linear2"), linear3: layer("linear3") };
+  const names = Object.keys(texts).filter((name) => name.endsWith(".weight"));
+  return names.map((name) => ({
+    weight: decodeNumbers(texts[name]),
+    bias: decodeNumbers(texts[name.replace(/weight$/, "bias")]),
+  }));
 }
-let generators, D;
+const { stops } = run;
+const lastRow = stops.length - 1;
+const networks = []; // of each stop, once it was shown
+function networksOf(row) {
+  networks[row] ||= { G: decodeNetwork(stops[row].G), D: decodeNetwork(stops[row].D) };
+  return networks[row];
+}
+let { G, D } = {}; // those of the slider's stop
 function fitsTorch() {
   try {
-    generators = run.rows.map((row) => decodeNetwork(row.G));
-    D = run.D && decodeNetwork(run.D);
-    const { image } = generator(generators[generators.length - 1], run.z[0]);
-    const errors = run.check.image.map((v, i) => Math.abs(v - image[i]));
-    if (D) errors.push(Math.abs(discriminator(D, image).score - run.check.score));
-    return Math.max(...errors) < 1e-3; // mostly, it is 1e-6
+    ({ G, D } = networksOf(lastRow));
+    const made = generator(G, run.z[0]);
+    const judged = discriminator(D, made.image);
+    const gradient = generatorBackward(G, made, discriminatorBackward(D, judged));
+    const found = [...made.image, judged.score, ...gradient];
+    return found.every((v, i) => Math.abs(v - run.check[i]) < 1e-3); // mostly, it is 1e-6
   } catch {
     return false; // a layer is missing
   }
@@ -29,39 +38,50 @@ if (!fitsTorch()) {
     was not. Change assets/page/networks.js, too, and run MNIST_MLP_GAN_TEST.py again.`;
   throw Error("changed");
 }
-const realImages = [];
-if (D) {
-  const bytes = decode(run.real_images);
-  for (let i = 0; i < bytes.length; i += 784)
-    realImages.push(Float32Array.from(bytes.slice(i, i + 784), (v) => v / 127.5 - 1));
-}
+const bytes = decode(run.real_images);
+const realImages = [...Array(bytes.length / 784)].map((_, i) =>
+  Float32Array.from(bytes.subarray(784 * i, 784 * (i + 1)), (v) => v / 127.5 - 1),
+);
 const scoreOf = (image) => discriminator(D, image).score;
-const realScores = realImages.map(scoreOf);
-const lastRow = run.rows.length - 1;
-const isMean = (row) => row.first != row.last;
-const epochs = (row) =>
-  isMean(row) ? `mean of epochs ${row.first}-${row.last}` : `after epoch ${row.first}`;
-const title = (row) => epochs(row) + (isMean(row) ? ` (${row.count} networks)` : "");
+const realScores = []; // those of each stop's D, once it was shown
 
-// ---- The state: what Undo brings back ----
-// An image is {z}, a fake of the slider's G; or {pixels, kind} without a z, where kind is "drawing"
-// or "retouched", which you may draw on, or "changed", by following the gradient.
-// zs are the fakes' z, strip those from one end to the other. copies are what 30 steps made of start.
+// ---- The state: what Undo and a reload bring back ----
+// An image is {z}, a fake of the slider's G; or {pixels, kind}, where kind is "real"; "drawing" or
+// "retouched", which you may draw on; or "changed", by following the gradient.
+// strip are the fakes from one end to the other. copies are what 30 steps made of the first of them.
 const normal = () =>
   Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
-const newZ = () => run.z[0].map(normal); // normal: by Box and Muller
+const newFake = () => ({ z: run.z[0].map(normal) }); // normal: by Box and Muller
 // From a to b on an arc, angle from 0 to pi / 2: what lies between is as normal as a and b.
-const mix = (a, b, angle) => a.map((v, i) => Math.cos(angle) * v + Math.sin(angle) * b[i]);
-const newStrip = (a, b) => [...Array(9)].map((_, i) => (i % 8 ? mix(a, b, (i * Math.PI) / 16) : i ? b : a));
-let state = { zs: run.z, image: { z: run.z[0] }, strip: newStrip(run.z[0], run.z[1]), row: lastRow };
+const mix = (a, b, angle) => ({
+  z: a.z.map((v, i) => Math.cos(angle) * v + Math.sin(angle) * b.z[i]),
+});
+const newStrip = (a, b) =>
+  [...Array(9)].map((_, i) => (i % 8 ? mix(a, b, (i * Math.PI) / 16) : i ? b : a));
+function begin() {
+  const fakes = run.z.map((z) => ({ z }));
+  const reals = realImages.slice(0, 25).map((pixels) => ({ pixels, kind: "real" }));
+  const strip = newStrip(fakes[0], fakes[1]);
+  return { fakes, reals, strip, image: fakes[0], copies: null, row: lastRow };
+}
+const saved = history.state;
+const restored = saved && saved.of == document.lastModified; // it is not another run's
+let state = restored ? saved.state : begin();
+addEventListener("pagehide", () => history.replaceState({ of: document.lastModified, state }, ""));
 let past = [];
 function remember() {
+  endOpening();
   stop();
   past.push(state);
 }
-function change(what) {
-  remember();
-  update(what);
+// A press, and where one sees what it did
+function change(what, where) {
+  stop();
+  if (Object.keys(what).some((key) => state[key] !== what[key])) {
+    remember();
+    update(what);
+  }
+  look(where);
 }
 function update(what) {
   // The copies belong to an image and a G: they go with either.
@@ -73,11 +93,16 @@ function undo() {
   state = past.pop() || state;
   show();
 }
+function look(element = panel.clientHeight < innerHeight ? panel : large) {
+  const { top, bottom } = element.getBoundingClientRect();
+  if (top < 0 || bottom > innerHeight) element.scrollIntoView({ block: "nearest" });
+}
 
 // ---- What is shown ----
-const [large, row, rival] = ["large", "row", "rival"].map(byId);
+const [panel, large, row, rival] = ["panel", "large", "row", "rival"].map(byId);
 let pixels; // of the image
-let gradient; // how log D(image) changes with each pixel
+let running; // the id of the button whose motion goes on
+let opening = false; // whether that began by itself
 const shown = {}; // what each part of the page was last drawn from
 function changed(part, ...from) {
   const same = shown[part] && from.every((value, i) => value === shown[part][i]);
@@ -85,7 +110,7 @@ function changed(part, ...from) {
   return !same;
 }
 const canDraw = () => ["drawing", "retouched"].includes(state.image.kind);
-const pixelsOf = (image) => image.pixels || generator(generators[state.row], image.z).image;
+const pixelsOf = (image) => image.pixels || generator(G, image.z).image;
 const set = (element, name, value) => element.setAttribute(name, value);
 function paint(canvas, values, color) {
   const data = new ImageData(28, 28);
@@ -93,85 +118,96 @@ function paint(canvas, values, color) {
   canvas.getContext("2d", { willReadFrequently: canvas == large }).putImageData(data, 0, 0);
 }
 function paintInk(canvas, values) {
-  paint(canvas, values, (v) => [...Array(3).fill(127.5 - 127.5 * v), 255]);
+  paint(canvas, values, (v) => {
+    const gray = 127.5 - 127.5 * v;
+    return [gray, gray, gray, 255];
+  });
 }
-function showDots(id, scores) {
+function showDots(name, scores) {
   const mean = scores.reduce((a, b) => a + b) / scores.length;
   const dot = (score, i) =>
     `<circle cx="${100 * score}%" cy="${20 + 15 * ((2 * i) % 5)}%" r="3.5" />`;
   const line = `<line x1="${100 * mean}%" x2="${100 * mean}%" y2="100%" />`;
-  byId(id).innerHTML = scores.map(dot).join("") + line;
-  byId(id + "-mean").textContent = mean.toFixed(2);
+  byId(name + "-dots").innerHTML = scores.map(dot).join("") + line;
+  byId(name + "s-mean").textContent = mean.toFixed(2);
 }
 function show() {
-  const { zs, image, strip, copies } = state;
-  const G = generators[state.row];
+  const { fakes, reals, strip, image, copies } = state;
+  ({ G, D } = networksOf(state.row));
+  const { title } = stops[state.row];
   if (changed("row", state.row)) {
-    row.value = state.row;
-    byId("title").textContent = title(run.rows[state.row]);
-    set(row, "aria-valuetext", title(run.rows[state.row]));
+    row.value = rival.selectedIndex = state.row;
+    byId("title").textContent = title;
+    set(row, "aria-valuetext", title);
+    realScores[state.row] ||= realImages.slice(0, 100).map(scoreOf);
+    showDots("real", realScores[state.row]);
+    newPair();
   }
-  if (changed("tiles", zs, G)) {
-    const images = zs.map((z) => generator(G, z).image);
+  if (changed("tiles", fakes, G)) {
+    const images = fakes.map(pixelsOf);
     images.forEach((values, i) => paintInk(tiles[i].firstChild, values));
-    if (D) showDots("fakes", images.map(scoreOf));
+    showDots("fake", images.map(scoreOf));
   }
+  if (changed("reals", reals))
+    reals.forEach(({ pixels }, i) => paintInk(realTiles[i].firstChild, pixels));
   if (changed("strip", strip, G))
-    strip.forEach((z, i) => paintInk(between[i].firstChild, generator(G, z).image));
+    strip.forEach((fake, i) => paintInk(between[i].firstChild, pixelsOf(fake)));
   if (changed("bars", image.z))
     bars.forEach((bar, i) => {
       bar.value = image.z ? image.z[i] : 0;
       bar.disabled = !image.z;
     });
   byId("noz").hidden = image.z;
-  tiles.forEach((tile, i) => set(tile, "aria-pressed", zs[i] === image.z));
-  between.forEach((tile, i) => set(tile, "aria-pressed", strip[i] === image.z));
-  if (changed("image", image, image.z && G)) {
-    pixels = pixelsOf(image);
-    paintInk(large, pixels);
-    const kind = image.kind || "fake";
-    byId("kind").textContent = names[kind];
-    if (D) showScore(kind);
-  }
-  if (D) showCopies();
+  if (changed("image", image, G)) showImage();
+  const three = copies || [image, null, null];
+  showCopies(three, title);
+  for (const [made, images] of [[tiles, fakes], [realTiles, reals], [between, strip], [copyTiles, three]])
+    made.forEach((tile, i) => set(tile, "aria-pressed", images[i] === image));
+  set(byId("says"), "aria-live", running ? "off" : "polite");
   byId("undo").disabled = !past.length;
 }
 const names = {
-  fake: "This fake",
-  changed: "A fake, pixels changed",
-  drawing: "Your drawing",
-  retouched: "A fake to draw on",
+  fake: "this fake",
+  real: "this real image",
+  changed: "the changed image",
+  drawing: "your drawing",
+  retouched: "your version",
 };
-// What D says of the image
-function showScore(kind) {
+// The image, and what D says of it
+function showImage() {
+  const kind = state.image.kind || "fake";
+  pixels = pixelsOf(state.image);
+  paintInk(large, pixels);
+  byId("kind").textContent = names[kind];
+  document.documentElement.classList.toggle("drawing", canDraw());
+  byId("retouch").disabled = canDraw();
+  byId("clear").hidden = !canDraw();
   const layers = discriminator(D, pixels);
-  const score = layers.score;
+  const { score } = layers;
   byId("score").textContent = score.toFixed(2);
   const x = 100 * score;
-  byId("mark").innerHTML =
-    kind == "drawing" || kind == "retouched"
-      ? `<svg x="${x}%" y="50%" overflow="visible"><path class="own" d="M-9 0L0-9L9 0L0 9z" /></svg>`
-      : `<circle class="one" cx="${x}%" cy="50%" r="6" />`;
-  const lower = realScores.filter((real) => real < score).length;
-  const blank = pixels.every((v) => v == -1);
-  byId("says").textContent = `${blank ? "A blank image" : names[kind]}: ${score.toFixed(2)}.
-    ${lower} of the ${realScores.length} real images score lower.`;
-  byId("blank").textContent = blank
-    ? "G makes no blank images, so D has never learned to reject one."
-    : "";
-  byId("retouch").disabled = kind == "drawing" || kind == "retouched";
-  large.style.touchAction = canDraw() ? "none" : "auto";
-  gradient = discriminatorBackward(D, layers);
+  byId("mark").innerHTML = canDraw()
+    ? `<svg x="${x}%" y="50%" overflow="visible"><path d="M-9 0L0-9L9 0L0 9z" /></svg>`
+    : `<circle class="${kind}" cx="${x}%" cy="50%" r="6" />`;
+  byId("says").textContent = verdict(kind, score);
+  const gradient = discriminatorBackward(D, layers);
   const most = Math.max(...gradient.map(Math.abs));
   const strength = Math.min(1, Math.sqrt(Math.hypot(...gradient))); // a small gradient looks faint
-  const color = (g) => (g < 0 ? [179, 77, 0] : [122, 60, 190]); // page.css has the same
+  const color = (g) => (g < 0 ? [122, 60, 190] : [0, 117, 79]); // page.css has the same
   paint(byId("map"), gradient, (g) => [...color(g), (255 * strength * Math.abs(g)) / most]);
 }
+function verdict(kind, score) {
+  if (pixels.every((v) => v == -1))
+    return "A blank image! G makes none, so D has never learned to reject one.";
+  if (canDraw() && score < 0.1)
+    return "D knows how the strokes of real images look, not what they show.";
+  if (score > 0.45 && score < 0.55) return "D cannot tell.";
+  const wrong = score > 0.5 != (kind == "real");
+  return `D takes it for ${score > 0.5 ? "real" : "a fake"}, and is ${wrong ? "fooled" : "right"}.`;
+}
 // The image and what 30 steps made of it, side by side
-function showCopies() {
-  const { image, copies } = state;
-  const three = copies ? [copies.start, copies.pixels, copies.z] : [image, null, null];
-  if (changed("copies", ...three, generators[state.row])) {
+function showCopies(three, title) {
+  if (changed("copies", ...three, G))
     three.forEach((copy, i) => {
       const values = copy && pixelsOf(copy);
       paintInk(copyTiles[i].firstChild, values || pixels.map(() => -1));
@@ -179,13 +215,11 @@ function showCopies() {
       copyTiles[i].lastChild.innerHTML = `${["start", "pixels changed", "z changed"][i]}<br>${score}`;
       copyTiles[i].disabled = !copy;
     });
-  }
-  copyTiles.forEach((tile, i) => set(tile, "aria-pressed", three[i] === image));
   byId("why").textContent = !three[0].z
     ? "G did not draw this image, so there is no z to change. Only its pixels can change."
-    : !running && copies && unlike(copies.start, copies.z) < 0.05
-      ? `Another z made hardly any difference: this G (${title(run.rows[state.row])}) draws nearly
-         the same image from every z.`
+    : !running && three[2] && unlike(three[0], three[2]) < 0.05
+      ? `Another z made hardly any difference: this G (${title}) draws nearly the same image from
+         every z.`
       : "";
 }
 function unlike(one, other) {
@@ -194,13 +228,7 @@ function unlike(one, other) {
 }
 
 // ---- What moves: one thing at a time ----
-let running; // the id of its button
 let frame;
-// The image stays with its tile.
-function newFakes(zs) {
-  const place = state.zs.indexOf(state.image.z);
-  return place < 0 ? { zs } : { zs, image: { z: zs[place] } };
-}
 function step(values, gradient) {
   const scale = 0.1 / (Math.hypot(...gradient) || 1);
   return values.map((v, i) => v + scale * gradient[i]);
@@ -211,45 +239,48 @@ function stepPixels(values) {
 }
 function stepZ(z) {
   // the same gradient, one network further back
-  const G = generators[state.row];
-  const layers = generator(G, z);
-  const gradient = discriminatorBackward(D, discriminator(D, layers.image));
-  return step(z, generatorBackward(G, layers, gradient));
+  const made = generator(G, z);
+  const gradient = discriminatorBackward(D, discriminator(D, made.image));
+  return step(z, generatorBackward(G, made, gradient));
 }
 // Each returns a function of the milliseconds since it began. That changes the state, and says
 // whether it goes on.
 const moves = {
   play() {
-    // From the first stop to the last in five seconds
-    const image = state.image.z ? state.image : { z: state.zs[0] };
+    // From the first stop to the last in six seconds, or on from where it was stopped
+    const first = state.row == lastRow ? 0 : state.row;
     return (time) => {
-      const next = Math.min(lastRow, Math.floor((time / 5000) * lastRow));
-      if (next != state.row || time == 0) update({ row: next, image });
+      const next = Math.min(lastRow, first + Math.floor((time / 6000) * lastRow));
+      if (next != state.row) update({ row: next });
       return next < lastRow;
     };
   },
   walk() {
     // Every z goes to a new one in four seconds, and on.
+    const place = state.fakes.indexOf(state.image);
+    const alone = place < 0 && state.image.z; // not one of the 25
     let begun = 0;
-    let from = state.zs;
-    let to = from.map(newZ);
+    let from = alone ? [...state.fakes, state.image] : state.fakes;
+    let to = from.map(newFake);
     return (time) => {
-      if (time - begun > 4000) [begun, from, to] = [time, to, from.map(newZ)];
+      if (time - begun > 4000) [begun, from, to] = [time, to, from.map(newFake)];
       const angle = ((time - begun) * Math.PI) / 8000;
-      update(newFakes(from.map((z, i) => mix(z, to[i], angle))));
+      const fakes = from.map((fake, i) => mix(fake, to[i], angle));
+      const image = alone ? fakes.pop() : fakes[place] || state.image;
+      update({ fakes, image });
       return true;
     };
   },
   follow() {
     const start = state.image;
-    const kind = start.kind || "changed";
-    let copies = { start, pixels: { pixels, kind }, z: start.z ? { z: start.z } : null };
+    let copies = [start, { pixels, kind: "changed" }, start.z ? start : null];
     let steps = 0;
     return (time) => {
       // 15 steps a second, however often the browser draws
       for (; steps < Math.min(30, Math.floor(time * 0.015)); steps++) {
-        const pixels = { pixels: stepPixels(copies.pixels.pixels), kind };
-        copies = { start, pixels, z: start.z ? { z: stepZ(copies.z.z) } : null };
+        const [, changed, fake] = copies;
+        const pixels = stepPixels(changed.pixels);
+        copies = [start, { pixels, kind: "changed" }, fake && { z: stepZ(fake.z) }];
       }
       update({ copies });
       return steps < 30;
@@ -260,10 +291,10 @@ const labels = { play: "Play", walk: "Let z wander", follow: "Take 30 steps" };
 function stop() {
   cancelAnimationFrame(frame);
   running = null;
+  opening = false;
   Object.keys(moves).forEach((id) => (byId(id).textContent = labels[id]));
 }
 function start(id) {
-  remember();
   running = id;
   byId(id).textContent = "Stop";
   const move = moves[id]();
@@ -278,12 +309,22 @@ function start(id) {
   frame = requestAnimationFrame(moveOn);
 }
 Object.keys(moves).forEach((id) => {
-  byId(id).onclick = () => (running == id ? stop() : start(id));
+  byId(id).onclick = () => {
+    if (running == id) return halt();
+    remember();
+    start(id);
+    look(byId(id == "follow" ? "copies" : "tiles"));
+  };
 });
+function halt() {
+  stop();
+  show();
+}
 byId("undo").onclick = undo;
 document.onkeydown = (event) => {
-  // A key that is held presses a button once.
-  if (event.repeat && event.target.matches("button")) event.preventDefault();
+  // Enter or space that is held presses a button once.
+  const presses = [" ", "Enter"].includes(event.key) && event.target.matches("button");
+  if (event.repeat && presses) event.preventDefault();
   if (!(event.ctrlKey || event.metaKey) || event.shiftKey || event.key != "z") return;
   event.preventDefault();
   undo();
@@ -295,24 +336,32 @@ function fill(id, count, make) {
   return [...byId(id).children];
 }
 function makeTiles(id, name, count, press) {
-  const made = fill(id, count, (i) => `<button title="${name} ${i + 1}"><canvas></canvas></button>`);
+  const button = (i) => `<button aria-label="${name} ${i + 1}"><canvas></canvas></button>`;
+  const made = fill(id, count, button);
   made.forEach((tile, i) => (tile.onclick = () => press(i)));
   return made;
 }
-const tiles = makeTiles("tiles", "fake", 25, (i) => change({ image: { z: state.zs[i] } }));
-const between = makeTiles("between", "in between", 9, (i) =>
-  change({ image: { z: state.strip[i] } }),
+const tiles = makeTiles("tiles", "fake", 25, (i) => change({ image: state.fakes[i] }));
+const realTiles = makeTiles("reals", "real image", state.reals.length, (i) =>
+  change({ image: state.reals[i] }),
 );
+const between = makeTiles("between", "in between", 9, (i) => change({ image: state.strip[i] }));
 const copyTiles = makeTiles("copies", "copy", 3, (i) => {
   const { copies, image } = state;
-  change({ image: copies ? [copies.start, copies.pixels, copies.z][i] : image, copies });
+  change({ image: copies ? copies[i] : image, copies });
 });
 copyTiles.forEach((tile) => tile.append(document.createElement("span")));
-byId("new").onclick = () => change(newFakes(state.zs.map(newZ)));
-byId("ends").onclick = () => change({ strip: newStrip(newZ(), newZ()) });
-const range = (i) => `<input type="range" min="-3" max="3" step="0.1" aria-label="z ${i}" />`;
-const bars = fill("bars", run.z[0].length, range);
-byId("count").textContent = bars.length;
+byId("new").onclick = () => {
+  const fakes = state.fakes.map(newFake);
+  const place = state.fakes.indexOf(state.image); // the image stays with its tile
+  change({ fakes, image: fakes[place] || state.image }, byId("tiles"));
+};
+byId("ends").onclick = () => change({ strip: newStrip(newFake(), newFake()) }, byId("between"));
+const range = (i) =>
+  `<label>${i + 1}<input type="range" min="-3" max="3" step="0.1" /></label>`;
+const size = run.z[0].length;
+const bars = fill("bars", Math.min(10, size), range).map((label) => label.lastChild);
+byId("count").textContent = `${bars.length} of the ${size}`;
 let dragged; // the slider or bar: all of a drag, or of a key that is held, is one change
 function onDrag(input, what) {
   input.onpointerdown = () => (dragged = null);
@@ -329,33 +378,37 @@ function onDrag(input, what) {
     dragged = null;
   };
 }
-bars.forEach((bar, i) =>
-  onDrag(bar, (v) => ({ image: { z: state.image.z.map((old, j) => (j == i ? v : old)) } })),
-);
+bars.forEach((bar, i) => {
+  onDrag(bar, (v) => ({ image: { z: state.image.z.map((old, j) => (j == i ? v : old)) } }));
+  bar.onchange = () => look();
+});
 onDrag(row, (i) => ({ row: i }));
 row.max = lastRow;
-fill("marks", run.rows.length, (i) => {
-  if ((lastRow - i) % Math.ceil(run.rows.length / 10)) return ""; // at most ten marks
-  const text = isMean(run.rows[i]) ? "mean" : run.rows[i].first;
-  return `<span style="--at: ${i / lastRow || 0}" data-row="${i}">${text}</span>`;
-}).forEach((mark) => (mark.onclick = () => change({ row: +mark.dataset.row })));
+fill("marks", stops.length, (i) => {
+  if ((lastRow - i) % Math.ceil(stops.length / 10)) return ""; // at most ten marks
+  const [, text] = stops[i].title.match(/^epoch (.*)|/); // or else the mean
+  return `<span style="--at: ${i / lastRow || 0}" data-row="${i}">${text || "mean"}</span>`;
+}).forEach((mark) => (mark.onclick = () => change({ row: +mark.dataset.row }, row)));
 
 // ---- Be the Generator: draw ----
+const blank = { pixels: new Float32Array(784).fill(-1), kind: "drawing" };
 let pen = { x: 14.5, y: 14.5 }; // where it is, in pixels
+let down = false; // whether the arrow keys draw
 function movePen(to) {
   pen = to;
   const [x, y] = [pen.x, pen.y].map((place) => (100 * Math.floor(place)) / 28);
   byId("pen").style = `left: ${x}%; top: ${y}%`;
+  byId("pen").classList.toggle("down", down);
 }
-const blank = () => ({ pixels: new Float32Array(784).fill(-1), kind: "drawing" });
 // What is not a drawing yet makes room for one: the way to change G's image is to retouch it.
 function beginStroke() {
   remember();
-  if (!canDraw()) update({ image: blank() });
+  if (!canDraw()) update({ image: blank });
 }
 function drawTo(end) {
   const context = large.getContext("2d", { willReadFrequently: true });
-  Object.assign(context, { lineWidth: 3.3, lineCap: "round" });
+  // MNIST's strokes are as thick: half of them are thicker.
+  Object.assign(context, { lineWidth: 2.7, lineCap: "round" });
   context.beginPath();
   context.moveTo(pen.x, pen.y);
   context.lineTo(end.x + 0.01, end.y); // a dot, too, is a line
@@ -383,27 +436,38 @@ large.onkeydown = (event) => {
   const arrow = arrows[event.key];
   if (event.altKey || event.metaKey || !(arrow || event.key == " ")) return;
   event.preventDefault();
-  if (arrow) return movePen({ x: (pen.x + arrow[0] + 28) % 28, y: (pen.y + arrow[1] + 28) % 28 });
-  if (event.repeat) return;
-  beginStroke();
-  drawTo(pen);
+  if (arrow) {
+    const [x, y] = [pen.x + arrow[0], pen.y + arrow[1]].map((v) => Math.max(0.5, Math.min(v, 27.5)));
+    if (down && canDraw()) drawTo({ x, y });
+    else movePen({ x, y });
+  } else if (!event.repeat) {
+    down = !down;
+    if (down) beginStroke();
+    if (down) drawTo(pen);
+    else movePen(pen);
+  }
+};
+large.onblur = () => {
+  down = false;
+  movePen(pen);
 };
 function drawOn(image) {
   change({ image });
   large.focus({ preventScroll: true }); // for those who draw with keys
 }
-byId("draw").onclick = () => drawOn(blank());
+byId("draw").onclick = byId("clear").onclick = () => drawOn(blank);
 byId("retouch").onclick = () => drawOn({ pixels, kind: "retouched" });
-movePen(pen);
 
 // ---- Be the Discriminator: which one is real? ----
 const pairTiles = makeTiles("pair", "image", 2, (i) => (pair ? answer(i) : newPair()));
 let pair; // a real image and a fake one, in random order, until it is answered
 let real; // where the real one is
-const counts = run.rows.map(() => ({ pairs: 0, you: 0, D: 0 })); // right answers, for each G
+// The real images come one after the other, so that none comes twice for as long as possible.
+let nextReal = Math.floor(realImages.length * Math.random());
+const counts = stops.map(() => ({ pairs: 0, you: 0, D: 0 })); // right answers, at each stop
 function newPair() {
-  const realImage = realImages[Math.floor(Math.random() * realImages.length)];
-  const fakeImage = generator(generators[rival.selectedIndex], newZ()).image;
+  const realImage = realImages[nextReal % realImages.length];
+  const fakeImage = pixelsOf(newFake());
   real = Math.floor(2 * Math.random());
   pair = real == 0 ? [realImage, fakeImage] : [fakeImage, realImage];
   pairTiles.forEach((button, i) => {
@@ -414,36 +478,56 @@ function newPair() {
 }
 function answer(i) {
   const scores = pair.map(scoreOf);
-  const count = counts[rival.selectedIndex];
+  const count = counts[state.row];
   count.pairs++;
   if (i == real) count.you++;
   if (scores[real] > scores[1 - real]) count.D++;
   pairTiles[real].className = "real";
   pairTiles[1 - real].className = "other";
   pair = null;
+  nextReal++;
   byId("answer").textContent =
     `${i == real ? "Yes" : "No"}, the one on the ${real ? "right" : "left"} is real.
     D scored them ${scores[0].toFixed(2)} and ${scores[1].toFixed(2)}.
-    Against this G, you were right ${count.you} out of ${count.pairs} times, and D ${count.D}
-    out of ${count.pairs}. Press an image for the next pair.`;
+    Right so far: you ${count.you} of ${count.pairs}, D ${count.D} of ${count.pairs}.
+    Press an image for the next pair.`;
+  look(byId("answer"));
 }
 // Ignore the second press of a double-click.
 byId("pair").addEventListener("click", (event) => event.detail > 1 && event.stopPropagation(), true);
-byId("next").onclick = rival.onchange = newPair;
-fill("rival", run.rows.length, (i) => `<option>${epochs(run.rows[i])}</option>`);
-rival.selectedIndex = lastRow;
+byId("next").onclick = () => {
+  nextReal++;
+  newPair();
+};
+fill("rival", stops.length, (i) => `<option>${stops[i].title}</option>`);
+rival.onchange = () => change({ row: rival.selectedIndex }, byId("pair"));
 
-document.querySelectorAll(".d").forEach((part) => (part.hidden = !D));
 document.querySelectorAll(".mnist").forEach((part) => (part.hidden = !run.mnist));
-document.querySelectorAll(".other").forEach((part) => (part.hidden = run.mnist));
-byId("mean").hidden = !run.rows.some(isMean);
+byId("mean").hidden = !stops[lastRow].title.startsWith("mean");
 document.querySelectorAll("canvas").forEach((canvas) => (canvas.width = canvas.height = 28));
-large.inert = !D;
+movePen(pen);
 stop();
 show();
-if (D) {
-  showDots("reals", realScores);
-  newPair();
-}
 byId("notice").hidden = true;
 document.querySelector("main").hidden = false;
+
+// ---- It plays once by itself, as soon as one sees its fakes ----
+const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+const watcher = new IntersectionObserver(
+  ([{ isIntersecting }]) => {
+    if (!isIntersecting) return;
+    watcher.disconnect();
+    if (still || restored || past.length) return;
+    start("play");
+    opening = true;
+  },
+  { threshold: 0.9 },
+);
+watcher.observe(byId("tiles"));
+function endOpening() {
+  if (!opening) return;
+  stop();
+  update({ row: lastRow });
+}
+for (const kind of ["click", "keydown"])
+  addEventListener(kind, ({ target }) => target == byId("play") || endOpening(), true);
