@@ -179,18 +179,10 @@ def picture(path, mode="L"):
 
 
 def shows(page, row, column, image, scale, left=0, top=0, pitch=(29, 29), levels=1):
-    """Whether that tile of ``page`` is ``image``, 1 is ink, in black on white.
+    """Whether a tile of ``page`` is ``image``, 784 values where 1 is ink, but for so many grays.
 
-    Args:
-        page: (height, width) array.
-        row: counted from the top.
-        column: counted from the left.
-        image: 784 values.
-        scale: dots in the page per pixel of the image, across and down.
-        left: dots on the left of all images.
-        top: dots above them.
-        pitch: pixels from one image to the one below, and to the one on the right.
-        levels: how many gray levels the tile may differ.
+    ``scale`` dots make a pixel; ``left`` and ``top`` are the dots beside and above all tiles, and
+    ``pitch`` the pixels from a tile to the one below it, and to the one on its right.
     """
     y, x = (scale * (1 + step * number) for step, number in zip(pitch, (row, column), strict=True))
     tile = page[top + y : top + y + 28 * scale, left + x : left + x + 28 * scale]

@@ -109,15 +109,13 @@ def train_with_trains_steps(D, G, epochs, one_hot):
     for epoch in range(1, epochs + 1):
         for batch in torch.randperm(210).split(100):
             D.digits = G.digits = one_hot[batch]
-            d_loss, real_score, _ = ours.train_discriminator(D, G, d_optimizer, images[batch])
+            d_loss, *scores = ours.train_discriminator(D, G, d_optimizer, images[batch])
             numbers_left = torch.get_rng_state()
-            with torch.no_grad():
-                samples = G(torch.randn(len(batch), 100))
-            fake_score = D(samples)
+            samples = G(torch.randn(len(batch), 100)).detach()
             torch.set_rng_state(numbers_left)
             g_loss = ours.train_generator(D, G, g_optimizer, len(batch))
-        scores = f"D(x) {real_score.mean():.2f} D(G(z)) {fake_score.mean():.2f}"
-        lines.append(f"epoch {epoch} d_loss {d_loss:.2f} g_loss {g_loss:.2f} {scores}")
+        line = "epoch {} d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}"
+        lines.append(line.format(epoch, d_loss, g_loss, *[score.mean() for score in scores]))
         if isinstance(G, Told):  # a row of the picture has the same z, a column the same digit
             z = torch.randn(10, 100)
             G.digits = torch.arange(100).remainder(10)[:, None].eq(torch.arange(10)).double()
