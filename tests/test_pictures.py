@@ -29,7 +29,7 @@ from PIL import Image
 
 import MNIST_MLP_GAN_TEST as pictures
 from MNIST_MLP_GAN_NETWORK import generate, picture_seed, sample_z
-from MNIST_MLP_GAN_TEST import COLORS, load_discriminator, load_generator, mean_generator
+from MNIST_MLP_GAN_TEST import COLORS, load_discriminator, load_generator
 
 GRID, GIF, WALK, CURVES = (
     f"MNIST_MLP_GAN{end}" for end in (".png", ".gif", "_WALK.png", "_CURVES.png")
@@ -123,13 +123,6 @@ def test_networks_are_loaded_with_the_sizes_of_the_run_of_the_file_or_of_the_cal
             load_network(tmp_path / "G_2.pth")
 
 
-def test_mean_is_of_every_weight(tmp_path):
-    networks = [save_networks(tmp_path, n, hidden_size=3, latent_size=2)[0] for n in range(3)]
-    mean = mean_generator([tmp_path / f"G_{n}.pth" for n in range(3)])
-    for weight, *weights in zip(*[G.parameters() for G in [mean, *networks]], strict=True):
-        torch.testing.assert_close(weight, sum(weights) / 3)
-
-
 def test_long_run_has_every_network_where_its_title_says(call, tmp_path):
     """The first 20 epochs are in the animation, some of the rest, and the last, held; for ever."""
     for epoch in range(100):
@@ -161,12 +154,6 @@ def test_long_run_has_every_network_where_its_title_says(call, tmp_path):
     assert page.mnist
 
 
-def test_other_rows_are_on_the_page_too(drawn):
-    page = read_page(drawn.run)
-    assert [*page.stops] == [*SHOWN]
-    assert not page.mnist
-
-
 # ---- What TEST draws ----
 
 
@@ -174,6 +161,9 @@ def test_each_file_is_what_its_name_says(drawn):
     made = {name for name in contents(drawn.run) if not re.match(r"[GD]_\d|last", name)}
     assert made == {GRID, GIF, WALK, CURVES, PAGE, "G_mean.pth"}
     assert str(drawn.run / PAGE) in drawn.printed
+    page = read_page(drawn.run)
+    assert [*page.stops] == [*SHOWN]  # the rows are among them
+    assert not page.mnist
     image = generate(load_generator(drawn.run / "G_mean.pth"), torch.randn(1, 100))
     torch.testing.assert_close(image[0], GRAY)
     for name in [GRID, GIF, WALK, CURVES]:  # the README shows them at half their size
@@ -287,30 +277,30 @@ def test_without_d_every_other_picture_is_made_and_one_line_says_why(lost, train
 
 
 def test_curves_are_the_historys_columns_and_the_equilibrium_is_dotted():
+    """Each with its name in its color, at its end, and none on another."""
     losses, scores = pictures.draw_curves([[*row, 99] for row in HISTORY]).axes  # 99: a learner's
-    epochs, d_loss, g_loss, d_x, d_g_z = zip(*HISTORY, strict=True)
-    log_2, gray = math.log(2), None
-    expected = {
-        losses: [("d_loss", d_loss, "d_loss"), ("g_loss", g_loss, "g_loss")],
-        scores: [("D(x)", d_x, "real"), ("D(G(z))", d_g_z, "fake")],
-    }
-    dotted = {losses: [("2 log 2", 2 * log_2, "d_loss"), ("log 2", log_2, "g_loss")]}
-    dotted[scores] = [("0.5", 0.5, gray)]
-    for axes in (losses, scores):
-        texts = {text.get_text(): text for text in axes.texts}
-        solid = [line for line in axes.lines if line.get_linestyle() == "-"]
-        flat = [line for line in axes.lines if line.get_linestyle() == ":"]
-        for line, (name, heights, color) in zip(solid, expected[axes], strict=True):
-            assert line.get_xydata().tolist() == [*map(list, zip(epochs, heights, strict=True))]
-            assert line.get_color() == texts[name].get_color() == COLORS[color]
-        for line, (name, height, color) in zip(flat, dotted[axes], strict=True):
-            assert [*line.get_ydata()] == [height, height]
-            assert line.get_color() == texts[name].get_color()
-            assert color is gray or line.get_color() == COLORS[color]
-        assert len(texts) == len(axes.lines)
-        places = sorted(text.xy[1] for text in axes.texts)
+    epochs, *columns = zip(*HISTORY, strict=True)
+    names = ["d_loss", "g_loss", "D(x)", "D(G(z))"]
+    curves = dict(
+        zip(names, zip(columns, [*COLORS][-2:] + [*COLORS][:2], strict=True), strict=True)
+    )
+    log_2 = math.log(2)
+    dotted = {"2 log 2": 2 * log_2, "log 2": log_2, "0.5": 0.5}
+    colors = {text.get_text(): text.get_color() for axes in (losses, scores) for text in axes.texts}
+    assert colors.keys() == {*names, *dotted}
+    for axes, shown in [(losses, names[:2]), (scores, names[2:])]:
+        for line in axes.lines:
+            heights = [*line.get_ydata()]
+            if line.get_linestyle() == ":":
+                (name,) = [name for name, height in dotted.items() if height == heights[0]]
+                assert line.get_color() == colors[name]
+            else:
+                (name,) = [name for name in shown if [*curves[name][0]] == heights]
+                assert line.get_color() == colors[name] == COLORS[curves[name][1]]
+                assert [*line.get_xdata()] == [*epochs]
+        assert len(axes.lines) == len(axes.texts)
         low, high = axes.get_ylim()
-        assert np.diff(places).min() > 0.05 * (high - low)  # no name on another
+        assert np.diff(sorted(text.xy[1] for text in axes.texts)).min() > 0.05 * (high - low)
     assert scores.get_ylim() == (0, 1)
     one_epoch = pictures.draw_curves(HISTORY[:1]).axes[0].lines[0]
     assert one_epoch.get_marker() == "o"  # a line through one point would not be seen

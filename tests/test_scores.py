@@ -15,14 +15,17 @@ from helpers import (
     ARCHIVES,
     ROOT,
     first_images,
+    picture,
     save_last,
     save_networks,
     write_archive,
 )
+from matplotlib.colors import to_rgb
 
 from MNIST_MLP_GAN_NETWORK import Generator, generate, picture_seed, sample_z
+from MNIST_MLP_GAN_TEST import COLORS
 
-SCORE = ROOT / "tests" / "score.py"
+SCORE, CLOUD = ROOT / "tests" / "score.py", "MNIST_MLP_GAN_CLOUD"
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +192,38 @@ def test_table_has_the_grids_rows_the_mean_and_what_to_compare_them_with(scored,
             key, form = column.split(":")
             cells.append(format(row[key], form) if key in row else "")
         assert line == f"| {' | '.join(cells)} |"
+
+
+def test_cloud_projects_onto_the_two_directions_that_vary_most(real, scored):
+    """A Generator of one image is a point; training images lie over the real ones."""
+    train = real["train"]
+    _, _, directions = np.linalg.svd((train - train.mean(dim=0)).numpy(), full_matrices=False)
+    samples = {"epoch 0": train[:1].expand(60, -1), "epoch 7": train, "a mean": 2 * train}
+    figure = score.draw_cloud(samples, train, points=50)
+    for axes, (name, fakes) in zip(figure.axes, samples.items(), strict=True):
+        assert axes.get_title() == name
+        for dots, images, kind in zip(axes.collections, [train, fakes], COLORS, strict=False):
+            expected = (images[:50] - train.mean(dim=0)).numpy() @ directions[:2].T
+            found = np.array(dots.get_offsets())
+            assert found * np.sign(found[0] * expected[0]) == pytest.approx(expected, abs=1e-3)
+            assert np.allclose(dots.get_facecolor()[0, :3], to_rgb(COLORS[kind]))
+        assert axes.axis() == figure.axes[0].axis()  # the same limits everywhere
+    story = {name: scored.samples[name] for name in ["epoch 0", "epoch 1", "mean of epochs 4-6"]}
+    score.draw_cloud(story, train).savefig(scored.folder / "expected.png")
+    found, expected = (picture(scored.folder / f"{name}.png") for name in [CLOUD, "expected"])
+    assert np.abs(found - expected.astype(float)).mean() < 0.1
+    assert (found.shape[0] % 2, found.shape[1] % 2) == (0, 0)
+
+
+def test_neighbors_are_the_mean_generators_samples_and_the_nearest_training_images(scored, real):
+    """In the colors of fakes and of real images."""
+    image = scored.samples["mean of epochs 4-6"][0]
+    nearest = real["train"][np.argmin(brute_distances(image[None], real["train"]))]
+    page = picture(scored.folder / "MNIST_MLP_GAN_NEIGHBORS.png", "RGB") / 255
+    for kind, ink, x in [("fake", image, 0), ("real", nearest, 28)]:
+        expected = 1 - ink.reshape(28, 28, 1).numpy() * (1 - np.array(to_rgb(COLORS[kind])))
+        for row, column in [(0, 0), (4, 4)]:
+            top, left = 8 + row * (28 + 8), 8 + column * (56 + 8) + x
+            found = page[4 * top :: 4, 4 * left :: 4][:28, :28]  # a dot of each pixel's sixteen
+            assert np.abs(found - expected).max() < 0.01
+    assert (page.shape[0] % 2, page.shape[1] % 2) == (0, 0)  # the README halves it, and the cloud
