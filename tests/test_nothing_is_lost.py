@@ -84,9 +84,9 @@ def test_run_is_not_trained_over(train, tmp_path):
         train(part, fails=[part, "--resume", "--overwrite", "--run"])
         train(part, "--resume", "--overwrite", fails=["--resume", "--overwrite"])
     train(tmp_path / "only G_1", "--resume", fails=["no run to resume", tmp_path / "only G_1"])
-    last = load(tmp_path / "only las" / "last.pt")
-    torch.save(last | {"history": []}, tmp_path / "only las" / "last.pt")
-    train(tmp_path / "only las")
+    for path in (tmp_path / "run").glob("[GD]_1.pth"):
+        path.unlink()
+    train(tmp_path / "run")
 
 
 def test_overwrite_removes_a_runs_files_and_nothing_else(train, tmp_path):
