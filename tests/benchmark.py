@@ -9,6 +9,8 @@ tests/README.md.
 """
 
 import argparse
+import gzip
+import math
 import os
 import platform
 import subprocess
@@ -74,30 +76,26 @@ def plain_epoch(D, G, d_optimizer, g_optimizer, batches):
 
 
 def start_plain_loop(images):
-    """Return a function that trains on so many batches, as most tutorials do."""
+    """Return how most tutorials train: what, on which batches, and the function for an epoch."""
     loader = DataLoader(ImageByImage(images), batch_size=OPTIONS.batch_size, shuffle=True)
     D, G = Discriminator(), Generator()
     # Their learning rate: with 0.001 and Adam's default betas, G would collapse.
     d_optimizer = torch.optim.Adam(D.parameters(), lr=0.0002)
     g_optimizer = torch.optim.Adam(G.parameters(), lr=0.0002)
 
-    def train(count):
-        batches = (x.reshape(len(x), -1) for x, _ in islice(loader, count))
-        plain_epoch(D, G, d_optimizer, g_optimizer, batches)
+    def start_epoch():
+        return (x.reshape(len(x), -1) for x, _ in loader)
 
-    return train
+    return (D, G, d_optimizer, g_optimizer), start_epoch, plain_epoch
 
 
 def start_ours(images):
-    """Return a function that trains on so many batches, as TRAIN does."""
-    torch.set_float32_matmul_precision("medium")
-    networks_and_optimizers = ours.build_networks(OPTIONS)
+    """Return how TRAIN trains: what, on which batches, and the function for an epoch."""
 
-    def train(count):
-        batches = islice(ours.shuffled_batches(images, OPTIONS.batch_size), count)
-        ours.train_epoch(*networks_and_optimizers, batches)
+    def start_epoch():
+        return ours.shuffled_batches(images, OPTIONS.batch_size)
 
-    return train
+    return ours.build_networks(OPTIONS), start_epoch, ours.train_epoch
 
 
 # How each one trains, and in which environment. 300000 is what torch has if nothing sets it.
@@ -109,27 +107,39 @@ CONTESTANTS = {
 }
 
 
-def train_in_turns(name, count):
-    """Be a contestant, in its process: for each number of batches, print how many seconds."""
-    images = ours.load_images(OPTIONS.data_dir / ours.ARCHIVE)[:count]
-    train = CONTESTANTS[name][0](images)
+# ---- Contestants in processes of their own ----
+
+
+def load_first_images(count):
+    """Return MNIST's first ``count`` training images: uint8, (count, 784)."""
+    with gzip.open(OPTIONS.data_dir / "train-images-idx3-ubyte.gz") as archive:
+        archive.seek(16)  # the header
+        pixels = bytearray(archive.read(count * 784))
+    return torch.frombuffer(pixels, dtype=torch.uint8).reshape(count, 784)
+
+
+def train_when_told(name, count):
+    """Be a contestant, in its process: for each number that comes, train on so many batches."""
+    players, start_epoch, train_epoch = CONTESTANTS[name][0](load_first_images(count))
     for batches in sys.stdin:  # ends with the process that asks
-        start = time.perf_counter()
-        train(int(batches))
-        print(time.perf_counter() - start, flush=True)
+        train_epoch(*players, islice(start_epoch(), int(batches)))
+        print("done", flush=True)
 
 
 def start_contestant(name, count):
-    """Return a process that does ``train_in_turns``."""
+    """Start a process that does ``train_when_told``; return a function that tells it."""
     command = [sys.executable, __file__, "--contestant", name, "--images", str(count)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=os.environ | CONTESTANTS[name][1], **pipes)
+    process = subprocess.Popen(command, env=os.environ | CONTESTANTS[name][1], **pipes)
+
+    def train(batches):
+        print(batches, file=process.stdin, flush=True)
+        process.stdout.readline()
+
+    return train
 
 
-def time_batches(process, batches):
-    """Return how many seconds a contestant takes for so many batches."""
-    print(batches, file=process.stdin, flush=True)
-    return float(process.stdout.readline())
+# ---- Time ----
 
 
 @contextmanager
@@ -142,6 +152,52 @@ def busy_programs(count):
     finally:
         for program in programs:
             program.kill()
+            program.wait()
+
+
+def time_training(train, batches):
+    """Return how many seconds ``train`` takes for so many batches."""
+    start = time.perf_counter()
+    train(batches)
+    return time.perf_counter() - start
+
+
+def time_in_turns(contestants, batches, rounds):
+    """Return the seconds per epoch on idle cores, and beside two busy programs.
+
+    Args:
+        contestants: dict of name to a function that trains on so many batches.
+        batches: how many there are in an epoch.
+        rounds: how often each contestant trains.
+
+    Returns:
+        Two dicts of name to a list of seconds, one for each round.
+    """
+    few = max(1, batches // 10)
+    for train in contestants.values():
+        train(few)  # to warm up
+    idle, busy = ({name: [] for name in contestants} for _ in range(2))
+    for _ in range(rounds):
+        for name, train in contestants.items():
+            idle[name].append(time_training(train, batches))
+        with busy_programs(2):
+            for name, train in contestants.items():
+                busy[name].append(time_training(train, few) * batches / few)
+    return idle, busy
+
+
+def format_table(idle, busy):
+    """Return the medians of the seconds, and of the ratios to those of "ours", in Markdown."""
+    lines = ["| seconds per epoch | idle cores | vs. ours | two busy programs | vs. ours |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for name in idle:
+        cells = [name]
+        for seconds in (idle, busy):
+            pairs = zip(seconds[name], seconds["ours"], strict=True)
+            ratio = median(theirs / ours for theirs, ours in pairs)
+            cells += [f"{median(seconds[name]):.2f}", f"{ratio:.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def cpu_name():
@@ -152,46 +208,26 @@ def cpu_name():
     return names[0] if names else platform.processor()
 
 
-def main():
-    """Measure, and print the table in Markdown."""
+def main(arguments=None, names=CONTESTANTS):
+    """Time the contestants with these names, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="turns (default: %(default)s)")
     parser.add_argument("--images", type=int, default=60_000, help="images in an epoch")
     parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     if args.contestant:
-        train_in_turns(args.contestant, args.images)
+        train_when_told(args.contestant, args.images)
         return
 
-    batches = -(-args.images // OPTIONS.batch_size)  # rounded up
-    few = max(1, batches // 10)
-    processes = {name: start_contestant(name, args.images) for name in CONTESTANTS}
-    for process in processes.values():
-        time_batches(process, batches)  # to warm up
-    quiet, busy = ({name: [] for name in CONTESTANTS} for _ in range(2))
-    for _ in range(args.rounds):
-        for name, process in processes.items():
-            quiet[name].append(time_batches(process, batches))
-        with busy_programs(2):
-            for name, process in processes.items():
-                busy[name].append(time_batches(process, few) * batches / few)
-    for process in processes.values():
-        process.kill()
-
+    contestants = {name: start_contestant(name, args.images) for name in names}
+    batches = math.ceil(args.images / OPTIONS.batch_size)
+    idle, busy = time_in_turns(contestants, batches, args.rounds)
     print(
         f"{cpu_name()}, {torch.get_num_threads()} threads; Python {platform.python_version()}, "
         f"torch {torch.__version__}; medians of {args.rounds} epochs of {args.images} images\n"
     )
-    print("| seconds per epoch | idle cores | vs. ours | two busy programs | vs. ours |")
-    print("| --- | --- | --- | --- | --- |")
-    for name in CONTESTANTS:
-        cells = [name]
-        for seconds in (quiet, busy):
-            pairs = zip(seconds[name], seconds["ours"], strict=True)
-            ratio = median(theirs / ours for theirs, ours in pairs)
-            cells += [f"{median(seconds[name]):.2f}", f"{ratio:.2f}"]
-        print(f"| {' | '.join(cells)} |")
-    minutes = OPTIONS.epochs * median(quiet["ours"]) / 60
+    print(format_table(idle, busy))
+    minutes = OPTIONS.epochs * median(idle["ours"]) / 60
     print(f"\n{OPTIONS.epochs} epochs of ours: {minutes:.1f} minutes")
 
 

@@ -1,42 +1,24 @@
 """The fixtures: real MNIST images, few enough to train on in a moment, and ways to run scripts."""
 
-import contextlib
 import functools
-import io
 import runpy
 import shutil
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import (
-    HISTORY,
-    ROOT,
-    SHOWN,
-    TRAIN,
-    call_main,
-    contents,
-    first_images,
-    save_generator,
-    save_last,
-    write_archive,
-)
-
-import MNIST_MLP_GAN_TEST
+from helpers import NETWORK, ROOT, TRAIN, call_main, contents, first_images, write_archive
 
 # For so few images one thread is as fast as two, and much faster where other programs run.
 torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def global_settings():
-    """Every test starts from the same seed, and leaves torch's global settings as they were."""
-    precision, dtype = torch.get_float32_matmul_precision(), torch.get_default_dtype()
+def same_start():
+    """Every test starts from the same seed and type of numbers."""
     torch.manual_seed(0)
     yield
-    torch.set_float32_matmul_precision(precision)
-    torch.set_default_dtype(dtype)
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture(scope="session")
@@ -57,34 +39,31 @@ def call(capsys):
 def train(small_mnist, call):
     """Call TRAIN on the small MNIST, for two epochs by default; see ``call_main``.
 
-    What is refused is to leave the folder as it was, unless ``starts``: it fails later.
+    What fails is to leave the run as it was.
     """
 
-    def call_train(checkpoint_dir, *options, fails=None, starts=False):
-        before = contents(checkpoint_dir)
+    def call_train(run, *options, fails=None):
+        before = contents(run)
         epochs = [] if "--resume" in options else ["--epochs", 2]
-        folders = ["--data-dir", small_mnist, "--checkpoint-dir", checkpoint_dir]
-        text = call(TRAIN, *epochs, *folders, *options, fails=fails)
-        if fails is not None and not starts:
-            assert contents(checkpoint_dir) == before
-        return text
+        folders = ["--data-dir", small_mnist, "--run", run]
+        printed = call(TRAIN, *epochs, *folders, *options, fails=fails)
+        assert fails is None or contents(run) == before
+        return printed
 
     return call_train
 
 
 @pytest.fixture
 def edited(tmp_path):
-    """Copy the scripts and edit one, as a learner does; return the folder of the copy."""
+    """Copy the scripts, add ``code`` to NETWORK, as a learner does, and return the folder."""
 
-    def copy_scripts(script, old, new):
+    def copy_scripts(code=""):
         folder = tmp_path / f"copy {len([*tmp_path.iterdir()])}"
         shutil.copytree(ROOT / "assets" / "page", folder / "assets" / "page")
         for path in ROOT.glob("MNIST_MLP_GAN_*.py"):
-            text = path.read_text(encoding="utf-8")
-            if path == script:
-                assert old in text
-                text = text.replace(old, new, 1)
-            (folder / path.name).write_text(text, encoding="utf-8")
+            shutil.copy(path, folder)
+        with (folder / NETWORK.name).open("a", encoding="utf-8") as file:
+            file.write(code)
         return folder
 
     return copy_scripts
@@ -92,7 +71,7 @@ def edited(tmp_path):
 
 @pytest.fixture
 def start(small_mnist, monkeypatch, capsys):
-    """Start a copy's script, its last lines included, in its folder; return what it printed.
+    """Start a copy's script, its last lines included, from elsewhere; return what it printed.
 
     TRAIN trains on the small MNIST, for two epochs by default.
     """
@@ -101,7 +80,7 @@ def start(small_mnist, monkeypatch, capsys):
         if script == TRAIN:
             epochs = [] if "--resume" in options else ["--epochs", 2]
             options = ["--data-dir", small_mnist, "--device", "cpu", *epochs, *options]
-        monkeypatch.chdir(folder)
+        monkeypatch.chdir(small_mnist)
         monkeypatch.syspath_prepend(folder)  # to import the NETWORK there
         monkeypatch.delitem(sys.modules, "MNIST_MLP_GAN_NETWORK")
         monkeypatch.setattr(sys, "argv", [script.name, *map(str, options)])
@@ -110,25 +89,3 @@ def start(small_mnist, monkeypatch, capsys):
         return capsys.readouterr().out
 
     return start_script
-
-
-@pytest.fixture
-def folders(tmp_path):
-    """A checkpoint folder with a last.pt, an output folder, and TEST's options that name them."""
-    checkpoints, outputs = tmp_path / "checkpoints", tmp_path / "outputs"
-    save_last(checkpoints, HISTORY)
-    options = ["--checkpoint-dir", checkpoints, "--output-dir", outputs]
-    return SimpleNamespace(checkpoints=checkpoints, outputs=outputs, options=options)
-
-
-@pytest.fixture(scope="session")
-def drawn(tmp_path_factory):
-    """What TEST made and printed of a run of which all is known: SHOWN and HISTORY."""
-    folder = tmp_path_factory.mktemp("run")
-    for epoch in [9, 10, 11]:
-        save_generator(folder, epoch, image=2 * SHOWN[f"epoch {epoch}"] - 1)
-    save_last(folder, HISTORY)
-    options = ["--checkpoint-dir", folder, "--rows", "9-11", "10"]
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        MNIST_MLP_GAN_TEST.main([*map(str, options)])
-    return SimpleNamespace(outputs=folder / "outputs", printed=printed.getvalue())

@@ -8,20 +8,23 @@ import os
 import struct
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from MNIST_MLP_GAN_NETWORK import Discriminator, Generator
+from MNIST_MLP_GAN_TEST import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORK = ROOT / "MNIST_MLP_GAN_NETWORK.py"
 TRAIN = ROOT / "MNIST_MLP_GAN_TRAIN.py"
 TEST = ROOT / "MNIST_MLP_GAN_TEST.py"
 ARCHIVES = ROOT / "data" / "MNIST" / "raw"
+ARCHIVE = "train-images-idx3-ubyte.gz"
 
 
 # ---- MNIST ----
@@ -56,7 +59,8 @@ def write_archive(folder, images, subset="train", height=28):
 def call_main(capsys, script, *options, fails=None):
     """Call a script's main, as if from a pipe: seconds of imports faster than a process.
 
-    Returns what it printed. If it is to fail: its error, one line that names all in ``fails``.
+    Returns what it printed. If it is to fail, the last line that a user would see of its error has
+    to name all in ``fails``.
     """
     main = importlib.import_module(script.stem).main
     device = ["--device", "cpu"] if script == TRAIN else []
@@ -65,24 +69,25 @@ def call_main(capsys, script, *options, fails=None):
     try:
         main([*device, *map(str, options)])
     except SystemExit as exited:
-        error = exited.code
-        if isinstance(error, int):  # argparse's, which prints the usage, too
-            error = capsys.readouterr().err.splitlines()[-1]
+        error = exited.code if isinstance(exited.code, str) else capsys.readouterr().err
+    except Exception as raised:
+        if fails is None:
+            raise
+        error = "".join(traceback.format_exception_only(raised))
     printed = capsys.readouterr()
     assert not printed.err
     if fails is None:
-        assert error is None
-        return printed.out
-    assert error is not None
-    assert "\n" not in error
-    assert all(str(name) in error for name in fails), error
-    return error
+        assert error is None, error
+    else:
+        assert error
+        assert all(str(name) in error.splitlines()[-1] for name in fails), error
+    return printed.out
 
 
 def run_program(text, folder, **variables):
     """Run a Python program in ``folder``; return what it printed."""
-    variables = os.environ | {"PYTHONPATH": str(ROOT)} | variables
-    how = {"capture_output": True, "text": True, "check": True}
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | variables
+    how = {"stdout": subprocess.PIPE, "text": True, "check": True}
     command = [sys.executable, "-B", "-c", text]
     return subprocess.run(command, cwd=folder, env=variables, **how).stdout
 
@@ -99,52 +104,44 @@ def largest_file(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def kill_while_saving(sizes, *options):
-    """Train in each folder of ``sizes`` until a file there outgrows its bytes, then kill that run.
+# ---- Runs ----
 
-    The kernel kills it in the middle of the write: Python has to be told not to prevent that.
+
+def save_networks(folder, epoch, image=None, scores=None, **sizes):
+    """Save networks as G_<epoch>.pth and D_<epoch>.pth, and return them.
+
+    Given ``image``, 784 values from 0 to 1, G draws that from any z. Given ``scores``, D gives the
+    first of these to every image with a white pixel in the corner, and the second to one with ink.
     """
-    program = f"""if True:
-        import os, resource, signal
-        from MNIST_MLP_GAN_TRAIN import main
-        for folder, size in {sizes}.items():
-            if not os.fork():
-                signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-                resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-                main([*{[*map(str, options)]}, "--device", "cpu", "--checkpoint-dir", folder])
-                os._exit(0)
-            assert os.WTERMSIG(os.wait()[1]) == signal.SIGXFSZ
-    """
-    run_program(program, ROOT, OMP_NUM_THREADS="1")
-
-
-# ---- Checkpoints ----
-
-# A run of which all is known: what its rows show, by their titles, 1 is ink, and its losses
-MARK = torch.nn.functional.pad(torch.ones(8, 8), (4, 16, 7, 13)).flatten()
-SHOWN = {"epoch 9": 0 * MARK, "epoch 10": MARK, "epoch 11": torch.full((784,), 0.5)}
-SHOWN["epochs 9-11"] = MARK / 2  # of biases of -10, 10 and 0 the mean is 0, which is gray
-HISTORY = [[9, 1.2, 0.8, 0.6, 0.4], [10, 1.3, 0.7, 0.5, 0.5]]
-
-
-def save_generator(folder, epoch, image=None, **sizes):
-    """Save a Generator as G_<epoch>.pth; given ``image`` (784 values), it draws that from any z."""
-    G = Generator(**sizes)
-    if image is not None:
-        with torch.no_grad():
+    G, D = Generator(**sizes), Discriminator(hidden_size=sizes.get("hidden_size", 256))
+    with torch.no_grad():
+        D.linear3.weight.mul_(20)  # scores that differ
+        if image is not None:
             G.linear3.weight.zero_()
-            G.linear3.bias.copy_(image * 10)  # tanh(10) is 1 to eight digits
+            G.linear3.bias.copy_(20 * image - 10)  # tanh(10) is 1 to eight digits
+        if scores is not None:
+            real, fake = torch.tensor(scores).logit()
+            for parameter in D.parameters():
+                parameter.zero_()
+            D.linear1.weight[0, 0] = D.linear2.weight[0, 0] = 1  # the corner, leaky twice
+            D.linear3.weight[0, 0] = (fake - real) / 1.04
+            D.linear3.bias[0] = fake - (fake - real) / 1.04
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(G.state_dict(), folder / f"G_{epoch}.pth")
+    torch.save(D.state_dict(), folder / f"D_{epoch}.pth")
+    return G, D
 
 
-def save_last(folder, history, hidden_size=256, checksum="of other images"):
+def save_last(folder, history, checksum="of other images", **sizes):
     """Save a last.pt with what TEST reads of it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    last = {"options": {"hidden_size": hidden_size, "latent_size": 100}, "checksum": checksum}
-    last |= {"history": history, "D": Discriminator(hidden_size=hidden_size).state_dict()}
-    torch.save(last | {"real_images": first_images(100)}, folder / "last.pt")
+    options = {"hidden_size": 256, "latent_size": 100} | sizes
+    last = {"options": options, "checksum": checksum, "history": history}
+    torch.save(last | {"real_images": first_images(150)}, folder / "last.pt")
+
+
+def load(path):
+    """What is saved at ``path``, as plain numbers and tensors on the CPU."""
+    return torch.load(path, weights_only=True)
 
 
 def fingerprint(content):
@@ -153,9 +150,10 @@ def fingerprint(content):
 
 
 def contents(folder):
-    """The fingerprint of every file in ``folder`` by name, but for the unfinished one."""
+    """The fingerprint of every file in ``folder`` by name, but for unfinished ones."""
     files = [path for path in Path(folder).glob("*") if path.is_file()]
-    return {path.name: fingerprint(path.read_bytes()) for path in files if path.suffix}
+    finished = [path for path in files if path.suffix != ".unfinished"]
+    return {path.name: fingerprint(path.read_bytes()) for path in finished}
 
 
 def values(part):
@@ -169,32 +167,7 @@ def values(part):
 
 def results(folder):
     """What a run has made, by name; of last.pt the values, as its bytes may differ."""
-    last = torch.load(folder / "last.pt", weights_only=True)
-    return contents(folder) | {"last.pt": values(last)}
-
-
-# ---- Bad files ----
-
-
-class Trap:
-    """What makes a file called "sprung" when it is loaded as code."""
-
-    def __init__(self, path):
-        self.path = path.with_name("sprung")
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
-BAD_FILES = {
-    "empty": lambda path: path.touch(),
-    "cut": lambda path: (torch.save(Generator().state_dict(), path), os.truncate(path, 10_000)),
-    "code": lambda path: torch.save({"linear1.weight": Trap(path), "options": Trap(path)}, path),
-    "a folder": lambda path: path.mkdir(),
-    "a list": lambda path: torch.save([1], path),
-    "another network's": lambda path: torch.save(Discriminator().state_dict(), path),
-    "another version's": lambda path: torch.save({"options": {"epochs": 2}, "history": []}, path),
-}
+    return contents(folder) | {"last.pt": values(load(folder / "last.pt"))}
 
 
 # ---- Pictures ----
@@ -205,33 +178,49 @@ def picture(path, mode="L"):
     return np.array(Image.open(path).convert(mode))
 
 
-def shows(page, row, column, image, scale, levels=1):
-    """Whether that tile is ``image``, 1 is ink, in black on white, but for so many gray levels.
+def shows(page, row, column, image, scale, left=0, top=0, pitch=(29, 29), levels=1):
+    """Whether a tile of ``page`` is ``image``, 784 values where 1 is ink, but for so many grays.
 
-    A page has images of 28x28 pixels with one pixel around each, ``scale`` dots for a pixel, and
-    what is left over, at the top and at the left, is for words.
+    ``scale`` dots make a pixel; ``left`` and ``top`` are the dots beside and above all tiles, and
+    ``pitch`` the pixels from a tile to the one below it, and to the one on its right.
     """
-    top, left = ((size - scale) % (29 * scale) + scale for size in page.shape)
-    page = page[top + 29 * scale * row :, left + 29 * scale * column :]
+    y, x = (scale * (1 + step * number) for step, number in zip(pitch, (row, column), strict=True))
+    tile = page[top + y : top + y + 28 * scale, left + x : left + x + 28 * scale]
     dots = np.kron(np.asarray(image).reshape(28, 28), np.ones((scale, scale)))
-    return np.abs(page[: 28 * scale, : 28 * scale] - 255 * (1 - dots)).max() <= levels
+    return np.abs(tile - 255 * (1 - dots)).max() <= levels
 
 
-def words_alone(page, size, words):
-    """A blank page as large as ``page`` with nothing but ``words``, a dict of center to text."""
-    blank = Image.fromarray(np.full_like(page, 255))
-    font = ImageFont.load_default(size)
-    for center, text in words.items():
-        ImageDraw.Draw(blank).text(center, text, 0, font, anchor="mm", align="center")
-    return np.array(blank)
-
-
-def frames_in(path):
-    """The frames of a GIF, as gray arrays, and how many milliseconds each is shown."""
+def frames_in(path, mode="L"):
+    """The frames of a GIF, as arrays, and how many milliseconds each is shown."""
     gif = Image.open(path)
     frames, milliseconds = [], []
     for number in range(gif.n_frames):
         gif.seek(number)
-        frames.append(np.array(gif.convert("L")))
+        frames.append(np.array(gif.convert(mode)))
         milliseconds.append(gif.info["duration"])
     return frames, milliseconds
+
+
+def ink(page):
+    """Where ``page``, a (height, width) array, is dark: from 0 to 1, with a margin of two dots."""
+    dark = (255.0 - page) / (255 - page.min())
+    y, x = np.nonzero(dark > 0.5)
+    return np.pad(dark[y.min() : y.max() + 1, x.min() : x.max() + 1], 2)
+
+
+def says(page, text):
+    """Whether ``page``, a (height, width) array, shows ``text`` in some size, and nothing else."""
+    found = ink(page)
+    for size in range(16, 34):
+        blank = Image.new("RGB", (500, 100), "white")
+        write_text(blank, (250, 50), text, size=size)
+        expected = ink(np.array(blank.convert("L")))
+        # A dot more or less, as a palette has few shades
+        if np.abs(np.subtract(found.shape, expected.shape)).max() < 2:
+            height, width = map(min, found.shape, expected.shape)
+            for y, x in np.ndindex(3, 3):
+                shifted = np.roll(found, (y - 1, x - 1), (0, 1))[:height, :width]
+                pair = shifted.flatten(), expected[:height, :width].flatten()
+                if np.corrcoef(*pair)[0, 1] > 0.97:
+                    return True
+    return False

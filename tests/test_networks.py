@@ -1,9 +1,9 @@
-"""The two networks: the lesson's layers, sizes, ranges and names."""
+"""The two networks, and what goes into them: the lesson's layers, sizes, ranges and names."""
 
 import torch
 from torch import nn
 
-from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, denorm, sample_z
+from MNIST_MLP_GAN_NETWORK import Discriminator, Generator, denorm, generate, sample_z
 
 
 def test_names_layers_and_sizes_are_the_lessons():
@@ -24,6 +24,8 @@ def test_networks_compute_the_lessons_formulas():
     G, z = Generator(), torch.randn(5, 100)
     h = torch.relu(G.linear2(torch.relu(G.linear1(z))))
     torch.testing.assert_close(G(z), torch.tanh(G.linear3(h)))
+    torch.testing.assert_close(generate(G, z), (G(z) + 1) / 2)
+    assert not generate(G, z).requires_grad
 
 
 def test_denorm_maps_to_the_unit_range_and_clamps():
@@ -31,7 +33,15 @@ def test_denorm_maps_to_the_unit_range_and_clamps():
     assert denorm(x).tolist() == [0, 0, 0.5, 0.75, 1, 1]
 
 
-def test_drawing_z_for_a_picture_changes_no_other_random_number():
-    G, before = Generator(), torch.get_rng_state()
-    assert sample_z(G, 3, seed=1).shape == (3, 100)
+def test_z_for_a_picture_is_standard_normal_and_changes_no_other_random_number():
+    G, before = Generator(latent_size=10), torch.get_rng_state()
+    z = sample_z(G, 10_000, seed=1)
+    assert z.shape == (10_000, 10)
     assert torch.equal(torch.get_rng_state(), before)
+    shares = torch.tensor([0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
+    expected = torch.distributions.Normal(0, 1).icdf(shares)
+    for numbers in [z.flatten(), *z.T]:
+        assert (numbers.quantile(shares) - expected).abs().max() < 0.15
+    assert torch.corrcoef(z.T).fill_diagonal_(0).abs().max() < 0.1  # no number follows another
+    assert torch.equal(z, sample_z(G, 10_000, seed=1))
+    assert not torch.equal(z, sample_z(G, 10_000, seed=2))

@@ -1,245 +1,320 @@
-"""What one sees: the pictures of TEST, to the dot, and the samples.png of a training."""
+"""What one sees: TEST's pictures, the samples.png of a training, and what TEST puts on the page."""
 
+import base64
+import contextlib
+import io
 import json
 import math
 import re
-import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from helpers import (
-    HISTORY,
-    NETWORK,
-    SHOWN,
+    ROOT,
     TEST,
-    TRAIN,
     contents,
+    first_images,
     frames_in,
-    largest_file,
+    load,
     picture,
-    save_generator,
     save_last,
+    save_networks,
+    says,
     shows,
-    words_alone,
 )
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 import MNIST_MLP_GAN_TEST as pictures
-from MNIST_MLP_GAN_NETWORK import generate, sample_z
-from MNIST_MLP_GAN_TEST import choose_rows, load_generator
+from MNIST_MLP_GAN_NETWORK import generate, picture_seed, sample_z
+from MNIST_MLP_GAN_TEST import COLORS, load_discriminator, load_generator
+
+GRID, GIF, WALK, CURVES = (
+    f"MNIST_MLP_GAN{end}" for end in (".png", ".gif", "_WALK.png", "_CURVES.png")
+)
+PAGE = "MNIST_MLP_GAN.html"
+HISTORY = [[13, 1.2, 0.8, 0.6, 0.4], [14, 1.3, 0.7, 0.5, 0.45]]
+# A run of which all is known: what each G draws, 1 is ink, and each D's scores of real and fake
+DOT = torch.eye(784)[0]
+MARK = torch.nn.functional.pad(torch.ones(8, 8), (0, 20, 0, 20)).flatten()
+GRAY = (DOT + MARK) / 2
+DRAWS = {9: DOT, 10: MARK, 11: GRAY, 12: DOT, 13: MARK, 14: DOT}
+SCORES = {9: (0.5, 0.45), 10: (0.8, 0.3), 11: (0.3, 0.1), 12: (0.9, 0.2), 13: (0.6, 0.4)}
+SCORES[14] = (0.7, 0.15)
+SHOWN = {f"epoch {epoch}": (DRAWS[epoch], SCORES[epoch]) for epoch in DRAWS}
+SHOWN["mean of epochs 13-14"] = (GRAY, SCORES[14])  # of biases of 10 and -10 the mean is 0: gray
 
 
-def stops_of(page):
-    """The stops of a page's slider: (first epoch, last epoch, number of networks)."""
-    text = page.read_text(encoding="utf-8")
-    run = json.loads(re.search(r"<script>const run = (.*);</script>", text)[1])
-    return [(stop["first"], stop["last"], stop["count"]) for stop in run["rows"]]
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """What TEST made and printed of that run."""
+    run = tmp_path_factory.mktemp("run")
+    for epoch in DRAWS:
+        save_networks(run, epoch, image=DRAWS[epoch], scores=SCORES[epoch])
+    save_last(run, HISTORY)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        pictures.main(["--run", str(run), "--rows", "11", "10"])
+    return SimpleNamespace(run=run, printed=printed.getvalue())
+
+
+def read_page(run):
+    """What is in the page of a run: its z, and a dict of title to the weights of G and D.
+
+    The weights are tensors in bfloat16, with a row for each input.
+    """
+    text = (run / PAGE).read_text(encoding="utf-8")
+    page = json.loads(re.search(r"const run = (.*?);</script>", text)[1])
+
+    def decode(weights):
+        return {
+            name: torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.bfloat16)
+            for name, text in weights.items()
+        }
+
+    stops = {stop["title"]: (decode(stop["G"]), decode(stop["D"])) for stop in page["stops"]}
+    real_images = torch.tensor([*base64.b64decode(page["real_images"])]).view(-1, 784)
+    return SimpleNamespace(
+        z=torch.tensor(page["z"]), stops=stops, real_images=real_images, mnist=page["mnist"]
+    )
+
+
+def same_weights(decoded, state):
+    """Whether the page's weights are those of a network."""
+    return decoded.keys() == state.keys() and all(
+        torch.equal(decoded[name], weight.movedim(0, -1).bfloat16().flatten())
+        for name, weight in state.items()
+    )
+
+
+# ---- Which epochs, which networks ----
 
 
 def test_checkpoints_come_in_order_of_epoch_and_nothing_else_counts(tmp_path):
-    others = ["D_1.pth", "G_.pth", "G_x.pth", "G_1-2.pth", "G_3.pth.tmp"]
+    others = ["D_1.pth", "G_.pth", "G_x.pth", "G_1-2.pth", "G_3.pth.unfinished", "G_mean.pth"]
     for file in ["G_10.pth", "G_9.pth", "G_0.pth", "G_100.pth", "last.pt", *others]:
         (tmp_path / file).touch()
     found = pictures.find_checkpoints(tmp_path)
     assert [*found.items()] == [(n, tmp_path / f"G_{n}.pth") for n in [0, 9, 10, 100]]
 
 
-def test_rows_by_default_are_early_epochs_the_last_and_the_mean_of_the_last_third():
-    assert choose_rows([*range(41)]) == ["0", "1", "6", "40", "27-40"]
-    assert choose_rows([*range(201)]) == ["0", "1", "14", "200", "134-200"]
-    assert choose_rows([7, 8, 10, 11, 12, 13]) == ["7", "8", "10", "13", "12-13"]
-    assert choose_rows([*range(5)]) == [*"01234"]
+def test_epochs_are_chosen_early_and_the_last():
+    assert pictures.choose_epochs([*range(41)], 5) == [0, 1, 3, 12, 40]
+    assert pictures.choose_epochs([*range(201)], 5) == [0, 1, 6, 34, 200]
+    assert pictures.choose_epochs([7, 8, 10, 11, 12, 13], 5) == [7, 8, 10, 11, 13]
+    assert pictures.choose_epochs([*range(5)], 5) == [*range(5)]
+    assert pictures.choose_epochs([3], 5) == [3]
 
 
-def test_default_rows_are_drawn_and_the_page_has_more(call, folders):
-    for epoch in range(10):
-        save_generator(folders.checkpoints, epoch, image=torch.rand(784))
-    call(TEST, *folders.options)
-    rows = ["0", "1", "3", "9", "6-9"]
-    found = pictures.find_checkpoints(folders.checkpoints)
-    samples = {row: generate(pictures.load_row(row, found), torch.randn(5, 100)) for row in rows}
-    pictures.draw_grid(samples).save(folders.outputs / "expected.png")
-    grid, expected = (folders.outputs / name for name in ["MNIST_MLP_GAN.png", "expected.png"])
-    assert np.array_equal(picture(grid), picture(expected))
-    page = folders.outputs / "MNIST_MLP_GAN.html"
-    assert stops_of(page) == [*((n, n, 1) for n in [0, 1, 2, 3, 4, 6, 9]), (6, 9, 4)]
-    (folders.checkpoints / "G_7.pth").unlink()
-    call(TEST, *folders.options, "--rows", "5-9", "8")
-    assert stops_of(page) == [*((n, n, 1) for n in [0, 1, 2, 3, 4, 6, 8, 9]), (5, 9, 4)]
+def test_networks_are_loaded_with_the_sizes_of_the_run_of_the_file_or_of_the_caller(tmp_path):
+    save_networks(tmp_path, 1, hidden_size=8, latent_size=3)
+    for sizes in [{}, {"hidden_size": 8, "latent_size": 3}]:
+        G = load_generator(str(tmp_path / "G_1.pth"), **sizes)
+        sizes.pop("latent_size", None)
+        D = load_discriminator(str(tmp_path / "D_1.pth"), **sizes)
+        assert (G.latent_size, G.linear1.out_features, D.linear1.out_features) == (3, 8, 8)
+        assert [G.training, D.training] == [False, False]
+        for network, name in [(G, "G_1.pth"), (D, "D_1.pth")]:
+            saved = load(tmp_path / name).values()
+            assert all(map(torch.equal, network.state_dict().values(), saved))
+    for load_network in [load_generator, load_discriminator]:
+        with pytest.raises(FileNotFoundError):
+            load_network(tmp_path / "G_2.pth")
 
 
-def test_mean_is_of_every_weight_and_of_one_itself(tmp_path):
-    for epoch in [0, 2, 3, 5]:
-        save_generator(tmp_path, epoch, hidden_size=3, latent_size=2)
-    found = pictures.find_checkpoints(tmp_path)
-    rows = [pictures.load_row(row, found) for row in ["0-5", "0", "2", "3-3", "5"]]
-    mean, *ones = (list(G.parameters()) for G in rows)
-    for weight, *weights in zip(mean, *ones, strict=True):
-        torch.testing.assert_close(weight, sum(weights) / 4)
-    saved = torch.load(tmp_path / "G_3.pth", weights_only=True).values()
-    assert all(map(torch.equal, ones[2], saved))
-
-
-def test_sizes_come_from_the_run_or_the_first_layer_or_the_caller(tmp_path):
-    save_generator(tmp_path / "alone", 1, hidden_size=8, latent_size=3)
-    assert load_generator(str(tmp_path / "alone" / "G_1.pth")).latent_size == 3
-    assert load_generator(tmp_path / "alone" / "G_1.pth", hidden_size=8, latent_size=3)
-    save_generator(tmp_path / "run", 1, hidden_size=8)
-    save_last(tmp_path / "run", [], hidden_size=8)
-    assert load_generator(tmp_path / "run" / "G_1.pth").linear1.out_features == 8
-    D = pictures.load_discriminator(pictures.load_last(tmp_path / "run" / "last.pt"))
-    assert (D.linear1.out_features, D.training) == (8, False)
-
-
-def test_each_file_is_what_its_name_says_and_the_page_is_named(drawn, tmp_path):
-    names = [f"MNIST_MLP_GAN{end}" for end in [".png", ".gif", "_WALK.png", ".html", "_CURVES.png"]]
-    assert contents(drawn.outputs).keys() == {*names, "G_9-11.pth"}
-    assert str(drawn.outputs / "MNIST_MLP_GAN.html") in drawn.printed
-    image = generate(load_generator(drawn.outputs / "G_9-11.pth"), torch.randn(1, 100))
-    torch.testing.assert_close(image[0], SHOWN["epochs 9-11"])
-    pictures.draw_curves(HISTORY).savefig(tmp_path / "curves.png")
-    paths = [drawn.outputs / "MNIST_MLP_GAN_CURVES.png", tmp_path / "curves.png"]
-    curves, expected = (picture(path, "RGB") for path in paths)
-    assert np.array_equal(curves, expected)
-    assert curves.shape == (420, 1000, 3)
-
-
-def test_grid_shows_each_row_beside_its_label(drawn):
-    page = picture(drawn.outputs / "MNIST_MLP_GAN.png")
-    assert page.shape == (5 * (2 * 29 + 1), 80 + 5 * (5 * 29 + 1))
-    for column in range(5):
-        assert shows(page, 0, column, SHOWN["epochs 9-11"], levels=2, scale=5)
-        assert shows(page, 1, column, SHOWN["epoch 10"], scale=5)
-    labels = {(40, 5 * 15): "epochs\n9-11", (40, 5 * 44): "epoch\n10"}  # at the rows' middles
-    assert np.array_equal(page[:, :80], words_alone(page, 18, labels)[:, :80])
-    steps = picture(drawn.outputs / "MNIST_MLP_GAN_WALK.png")
-    assert shows(steps, 0, 0, SHOWN["epoch 10"], scale=3)  # by the last row's G
-    for row in ["7", "181-200", "1001-2000"]:  # a long label fits
-        page = np.array(pictures.draw_grid({row: torch.ones(5, 784)}).convert("L"))
-        left = page.shape[1] - 5 * (5 * 29 + 1)
-        assert (page[:, [0, 1, 2, left - 3, left - 2, left - 1]] == 255).all()
-
-
-def test_animation_shows_each_epoch_then_the_mean_under_its_title(drawn):
-    frames, _ = frames_in(drawn.outputs / "MNIST_MLP_GAN.gif")
-    for frame, (title, image) in zip(frames, SHOWN.items(), strict=True):
-        assert frame.shape == (36 + 3 * (5 * 29 + 1), 3 * (5 * 29 + 1))
-        for place in [(0, 0), (4, 4)]:
-            assert shows(frame, *place, image, levels=9, scale=3)  # of 16 grays
-        words = words_alone(frame, 20, {(frame.shape[1] / 2, 18): title})
-        assert np.array_equal(frame[:36], words[:36])
-
-
-def test_animation_of_a_long_run(call, folders):
-    """201 epochs: all of the first 20, about 50 frames, endless, the last one held."""
-    save_last(folders.checkpoints, [], hidden_size=1)
-    for epoch in range(201):
-        image = torch.rand(784) / 5 - 0.1
-        save_generator(folders.checkpoints, epoch, image=image, hidden_size=1)
-    call(TEST, *folders.options)
-    path = folders.outputs / "MNIST_MLP_GAN.gif"
-    assert Image.open(path).info["loop"] == 0  # for ever
-    frames, milliseconds = frames_in(path)
-    assert 45 <= len(frames) <= 51
-    for number, title in [(0, "epoch 0"), (19, "epoch 19"), (-2, "epoch 200")]:
-        words = words_alone(frames[0], 20, {(frames[0].shape[1] / 2, 18): title})
-        assert np.array_equal(frames[number][:36], words[:36])
-    assert milliseconds[-1] == 2000
+def test_long_run_has_every_network_where_its_title_says(call, tmp_path):
+    """The first 20 epochs are in the animation, some of the rest, and the last, held; for ever."""
+    for epoch in range(100):
+        image = torch.full((784,), epoch / 100)
+        save_networks(tmp_path, epoch, image=image, scores=(0.5, 0.5), hidden_size=1)
+    save_last(tmp_path, [], checksum=pictures.MNIST, hidden_size=1)
+    call(TEST, "--run", tmp_path)
+    assert CURVES not in contents(tmp_path)  # without any losses
+    assert Image.open(tmp_path / GIF).info["loop"] == 0
+    frames, milliseconds = frames_in(tmp_path / GIF)
+    assert 40 <= len(frames) <= 55
+    assert milliseconds[-1] >= 2000
     assert all(100 <= shown_for <= 500 for shown_for in milliseconds[:-1])
-    assert path.stat().st_size < 3_000_000  # of nothing but noise
+    grays = [frame[64 + 300, 300] for frame in frames]
+    for number, epoch in [*enumerate(range(20)), (-2, 99)]:
+        assert says(frames[number][:64], f"epoch {epoch}")
+        ink = math.tanh(20 * epoch / 100 - 10) / 2 + 0.5
+        assert abs(grays[number] - 255 * (1 - ink)) < 10
+    assert says(frames[-1][:64], "mean of epochs 66-99")
+
+    page = read_page(tmp_path)
+    epochs = [0, 1, 2, 5, 10, 21, 46, 99]
+    assert [*page.stops] == [*(f"epoch {epoch}" for epoch in epochs), "mean of epochs 66-99"]
+    mean = load(tmp_path / "G_mean.pth"), load(tmp_path / "D_99.pth")
+    pairs = [[load(tmp_path / f"{player}_{epoch}.pth") for player in "GD"] for epoch in epochs]
+    for pair, found in zip([*pairs, mean], page.stops.values(), strict=True):
+        assert all(map(same_weights, found, pair))
+    assert torch.equal(page.real_images, first_images(150))
+    assert page.mnist
+
+
+# ---- What TEST draws ----
+
+
+def test_each_file_is_what_its_name_says(drawn):
+    made = {name for name in contents(drawn.run) if not re.match(r"[GD]_\d|last", name)}
+    assert made == {GRID, GIF, WALK, CURVES, PAGE, "G_mean.pth"}
+    assert str(drawn.run / PAGE) in drawn.printed
+    page = read_page(drawn.run)
+    assert [*page.stops] == [*SHOWN]  # the rows are among them
+    assert not page.mnist
+    image = generate(load_generator(drawn.run / "G_mean.pth"), torch.randn(1, 100))
+    torch.testing.assert_close(image[0], GRAY)
+    for name in [GRID, GIF, WALK, CURVES]:  # the README shows them at half their size
+        width, height = Image.open(drawn.run / name).size
+        assert (width % 2, height % 2) == (0, 0)
+
+
+def test_grid_shows_each_row_beside_its_label(drawn, tmp_path, call):
+    page = picture(drawn.run / GRID)
+    for row, epoch in enumerate([11, 10]):
+        label = page[6 * 29 * row : 6 * 29 * (row + 1), :140]
+        assert says(label, f"epoch\n{epoch}")
+        for column in range(5):
+            assert shows(page, row, column, DRAWS[epoch], scale=6, left=140)
+    for epoch in range(41):
+        save_networks(tmp_path, epoch, image=torch.rand(784), hidden_size=1)
+    call(TEST, "--run", tmp_path)
+    page = picture(tmp_path / GRID)
+    for row, epoch in enumerate([0, 1, 3, 12, 40]):
+        assert says(page[6 * 29 * row : 6 * 29 * (row + 1), :140], f"epoch\n{epoch}")
+        (image,) = generate(load_generator(tmp_path / f"G_{epoch}.pth"), torch.zeros(1, 100))
+        assert shows(page, row, 4, image, scale=6, left=140)
+
+
+def groups(page, name):
+    """The ranges of columns in which ``page``, (height, width, 3), has a color, by its name."""
+    found = np.abs(page / 255 - to_rgb(COLORS[name])).max(axis=2) < 0.15
+    columns = np.flatnonzero(found.any(axis=0))
+    parts = np.split(columns, np.flatnonzero(np.diff(columns) > 16) + 1)
+    return np.flatnonzero(found.any(axis=1)), [(part[0] - 4, part[-1] + 5) for part in parts]
+
+
+def test_animation_shows_each_epoch_and_the_scores_by_the_d_of_that_epoch(drawn):
+    """A line of dots where the score is, between where 0 and 1 are written, and its mean."""
+    frames, _ = frames_in(drawn.run / GIF, "RGB")
+    gray, _ = frames_in(drawn.run / GIF)
+    places, scores = [], []
+    for frame, page, (title, (image, wanted)) in zip(frames, gray, SHOWN.items(), strict=True):
+        assert says(page[:64], title)
+        for place in [(0, 0), (4, 4), (2, 3)]:
+            assert shows(page, *place, image, scale=4, top=64, levels=12)  # of 16 grays
+        strip = 64 + page.shape[1]  # below the images
+        middles = []
+        for name, label, score in zip(COLORS, ["100 real", "25 fakes"], wanted, strict=False):
+            rows, (words, dots, number) = groups(frame[strip:], name)
+            band = page[strip + rows[0] : strip + rows[-1] + 1]
+            assert says(band[:, words[0] : words[1]], label)
+            assert says(band[:, number[0] : number[1]], f"{score:.2f}")
+            assert dots[1] - dots[0] < 24
+            places.append(sum(dots) / 2)
+            scores.append(score)
+            line = np.flatnonzero((band[:, : number[0]] < 40).mean(axis=0) > 0.9)
+            assert abs(line.mean() + 0.5 - places[-1]) < 2  # the mean's mark
+            middles.append(rows.mean())
+        assert middles[0] < middles[1]  # real above, fakes below
+    slope, zero = np.polyfit(scores, places, 1)
+    assert np.abs(zero + slope * np.array(scores) - places).max() < 1.5
+    axis = page[strip + rows[-1] + 12 :]
+    for score, text in [(0, "0: fake"), (0.5, "D's score"), (1, "1: real")]:
+        x = round(zero + slope * score)
+        assert says(axis[:, max(0, x - 70) : x + 70], text)
 
 
 def test_each_place_keeps_its_z_in_all_pictures(train, call, tmp_path):
+    """In each frame, on the page, and in TRAIN's samples.png; and these are the images D scores."""
     train(tmp_path, "--epochs", 1, "--latent-size", 7, "--hidden-size", 32)  # of any size
-    G = load_generator(tmp_path / "G_1.pth")
-    options = ["--checkpoint-dir", tmp_path, "--output-dir", tmp_path, "--rows", 1]
-    for seed, typed in [(1, ["--seed", 1]), (5, [])]:
-        call(TEST, *options, *typed)
-        page = picture(tmp_path / "MNIST_MLP_GAN.png")
-        (_, frame), _ = frames_in(tmp_path / "MNIST_MLP_GAN.gif")
-        steps = picture(tmp_path / "MNIST_MLP_GAN_WALK.png")
-        assert steps.shape == (3 * (5 * 29 + 1), 3 * (9 * 29 + 1))
+    G, D = load_generator(tmp_path / "G_1.pth"), load_discriminator(tmp_path / "D_1.pth")
+    for seed, typed in [(1, ["--seed", 1]), (picture_seed, [])]:
+        call(TEST, "--run", tmp_path, "--rows", 1, *typed)
         z = sample_z(G, 25, seed)
         images = generate(G, z)
+        torch.testing.assert_close(read_page(tmp_path).z, z)
+        page, walk = picture(tmp_path / GRID), picture(tmp_path / WALK)
+        (_, frame), _ = frames_in(tmp_path / GIF)
         for i in range(25):
-            assert shows(frame, i // 5, i % 5, images[i], levels=9, scale=3)
+            assert shows(frame, i // 5, i % 5, images[i], scale=4, top=64, levels=12)
         # A line of the walk goes from a tile of the first row to the one below it.
         middles = generate(G, (z[:5] + z[5:10]) / math.sqrt(2))
         for i in range(5):
-            assert shows(page, 0, i, images[i], scale=5)
+            assert shows(page, 0, i, images[i], scale=6, left=140)
             for column, image in [(0, images[i]), (4, middles[i]), (8, images[i + 5])]:
-                assert shows(steps, i, column, image, scale=3)
-    assert not torch.equal(sample_z(G, 25, 0), sample_z(G, 25, 1))
-    # And in the picture that TRAIN saves
+                assert shows(walk, i, column, image, scale=4)
+    with torch.no_grad():
+        scores = {"real": D(first_images(100) / 127.5 - 1), "fake": D(G(z))}
+    (_, colored), _ = frames_in(tmp_path / GIF, "RGB")
+    for name, score in scores.items():
+        rows, (*_, number) = groups(colored[64 + 584 :], name)
+        band = frame[64 + 584 + rows[0] : 64 + 584 + rows[-1] + 1]
+        assert says(band[:, number[0] : number[1]], f"{score.mean().item():.2f}")
+
     page = picture(tmp_path / "samples.png")
     assert page.shape == (4 * (5 * 29 + 1), 4 * (5 * 29 + 1))
     assert all(shows(page, i // 5, i % 5, images[i], scale=4) for i in range(25))
     assert (page[:4] == 255).all()  # white around them
 
 
+@pytest.mark.parametrize("lost", ["last.pt", "D_0.pth", "D_3.pth"])
+def test_without_d_every_other_picture_is_made_and_one_line_says_why(lost, train, call, tmp_path):
+    """Without its file, or with one that does not fit; or without last.pt."""
+    train(tmp_path, "--epochs", 6, "--hidden-size", 8, "--latent-size", 3)
+    (tmp_path / lost).unlink()
+    if lost == "D_3.pth":
+        torch.save({"another.weight": torch.zeros(3)}, tmp_path / lost)
+    (line,) = [line for line in call(TEST, "--run", tmp_path).splitlines() if "no page" in line]
+    assert ("another.weight" if lost == "D_3.pth" else lost) in line
+    made = contents(tmp_path).keys()
+    assert {GRID, GIF, WALK, "G_mean.pth"} < made
+    assert (PAGE in made, CURVES in made) == (False, lost != "last.pt")
+    frames, _ = frames_in(tmp_path / GIF)
+    assert {frame.shape for frame in frames} == {(64 + 584, 584)}
+
+
 def test_curves_are_the_historys_columns_and_the_equilibrium_is_dotted():
-    losses, scores = pictures.draw_curves(HISTORY).axes
-    epochs, d_loss, g_loss, d_x, d_g_z = zip(*HISTORY, strict=True)
-    two_log_2, log_2 = "d_loss at equilibrium: 2 log 2", "g_loss at equilibrium: log 2"
-    curves = {"d_loss": d_loss, "g_loss": g_loss, "D(x)": d_x, "D(G(z))": d_g_z}
-    dotted = {two_log_2: 2 * math.log(2), log_2: math.log(2), "both at equilibrium: 0.5": 0.5}
-    lines = {line.get_label(): line for axes in (losses, scores) for line in axes.lines}
-    assert lines.keys() == curves.keys() | dotted.keys()
-    for label, line in lines.items():
-        x, y = (epochs, curves[label]) if label in curves else ([0, 1], [dotted[label]] * 2)
-        assert (line.get_xdata(), line.get_ydata()) == (pytest.approx(x), pytest.approx(y))
-        assert line.get_linestyle() == ("-" if label in curves else ":")
-    assert lines[two_log_2].get_color() == lines["d_loss"].get_color()
-    assert (len(losses.lines), len(scores.lines)) == (4, 3)
-    assert (losses.get_ylim()[0], scores.get_ylim()) == (0, (0, 1))
+    """Each with its name in its color, at its end, and none on another."""
+    losses, scores = pictures.draw_curves([[*row, 99] for row in HISTORY]).axes  # 99: a learner's
+    epochs, *columns = zip(*HISTORY, strict=True)
+    names = ["d_loss", "g_loss", "D(x)", "D(G(z))"]
+    curves = dict(
+        zip(names, zip(columns, [*COLORS][-2:] + [*COLORS][:2], strict=True), strict=True)
+    )
+    log_2 = math.log(2)
+    dotted = {"2 log 2": 2 * log_2, "log 2": log_2, "0.5": 0.5}
+    colors = {text.get_text(): text.get_color() for axes in (losses, scores) for text in axes.texts}
+    assert colors.keys() == {*names, *dotted}
+    for axes, shown in [(losses, names[:2]), (scores, names[2:])]:
+        for line in axes.lines:
+            heights = [*line.get_ydata()]
+            if line.get_linestyle() == ":":
+                (name,) = [name for name, height in dotted.items() if height == heights[0]]
+                assert line.get_color() == colors[name]
+            else:
+                (name,) = [name for name in shown if [*curves[name][0]] == heights]
+                assert line.get_color() == colors[name] == COLORS[curves[name][1]]
+                assert [*line.get_xdata()] == [*epochs]
+        assert len(axes.lines) == len(axes.texts)
+        low, high = axes.get_ylim()
+        assert np.diff(sorted(text.xy[1] for text in axes.texts)).min() > 0.05 * (high - low)
+    assert scores.get_ylim() == (0, 1)
     one_epoch = pictures.draw_curves(HISTORY[:1]).axes[0].lines[0]
     assert one_epoch.get_marker() == "o"  # a line through one point would not be seen
 
 
-def test_curves_show_a_loss_below_0_and_no_number_that_a_learner_added():
-    history = [[*row, 99] for row in [[1, -3, -1, 0.5, 0.5], [2, -2, 0, 0.5, 0.5]]]
-    losses, scores = pictures.draw_curves(history).axes
-    assert losses.get_ylim()[0] < -3
-    assert max(max(line.get_ydata()) for axes in (losses, scores) for line in axes.lines) < 2
+def test_curves_show_a_loss_below_0_and_scores_that_are_no_probabilities():
+    losses, scores = pictures.draw_curves([[1, -3, -1, 2.5, -4], [2, -2, 0, 3, -5]]).axes
+    assert losses.get_ylim()[0] <= -3
+    assert scores.get_ylim()[0] <= -5
+    assert scores.get_ylim()[1] >= 3
 
 
-def test_without_last_or_its_losses_the_other_pictures_are_made(call, folders):
-    save_generator(folders.checkpoints, 0)
-    save_last(folders.checkpoints, [])  # of an untrained run
-    assert "last.pt" not in call(TEST, *folders.options)
-    (folders.checkpoints / "last.pt").unlink()
-    assert "last.pt" in call(TEST, *folders.options)
-    assert {"MNIST_MLP_GAN.html", "MNIST_MLP_GAN.png"} < contents(folders.outputs).keys()
-    assert "MNIST_MLP_GAN_CURVES.png" not in contents(folders.outputs)
-
-
-def test_page_that_cannot_be_made_costs_no_picture(start, edited):
-    """A file beside its four does no harm."""
-    copy = edited(NETWORK, "nn.Linear(hidden_size, 1)", "nn.Linear(hidden_size, 1)")
-    page = copy / "assets" / "page"
-    (page / ".DS_Store").write_bytes(b"\xff\xfe")
-    start(copy, TRAIN)
-    assert "no page" not in start(copy, TEST)
-    made = contents(copy / "outputs")
-    shutil.rmtree(copy / "outputs")
-    page.rename(copy / "elsewhere")
-    (line,) = [line for line in start(copy, TEST).splitlines() if "no page" in line]
-    assert str(page) in line
-    assert contents(copy / "outputs") == {name: made[name] for name in made if "html" not in name}
-    (copy / "elsewhere").rename(page)
-    network = (copy / NETWORK.name).read_text(encoding="utf-8")
-    network = network.replace("self.leaky_relu = nn.LeakyReLU(0.2)", "self.leaky_relu = nn.PReLU()")
-    (copy / NETWORK.name).write_text(network, encoding="utf-8")
-    assert "no D on the page" in start(copy, TEST)
-    assert contents(copy / "outputs").keys() == made.keys()
-
-
-def test_picture_that_cannot_be_saved_is_named(call, tmp_path):
-    for epoch in range(2):
-        save_generator(tmp_path, epoch)
-    path, options = tmp_path / "G_0.pth", ["--checkpoint-dir", tmp_path, "--output-dir"]
-    call(TEST, *options, path, fails=[path])  # a file, not a folder
-    for size in [1000, 1_150_000]:  # too small for a picture, and for the mean Generator
-        with largest_file(size):
-            call(TEST, *options, tmp_path, "--rows", "0-1", fails=[tmp_path])
+@pytest.mark.parametrize("name", ["page/page.css", "MNIST_MLP_GAN_STEPS.svg"])
+def test_real_fake_and_gradient_have_the_pictures_colors_elsewhere(name):
+    text = (ROOT / "assets" / name).read_text(encoding="utf-8")
+    for thing in ["real", "fake", "gradient"]:
+        assert re.search(rf"--{thing}: *(#\w+)", text)[1] == COLORS[thing]

@@ -4,31 +4,38 @@ import csv
 import gzip
 import io
 import math
-import subprocess
-import sys
 from contextlib import redirect_stdout
-from functools import partial
-from pathlib import Path
+from types import SimpleNamespace
 
-import benchmark
 import numpy as np
 import pytest
 import score
 import torch
-from helpers import ARCHIVES, first_images, save_generator, save_last, write_archive
-from PIL import Image
+from helpers import (
+    ARCHIVES,
+    ROOT,
+    first_images,
+    picture,
+    save_last,
+    save_networks,
+    write_archive,
+)
+from matplotlib.colors import to_rgb
 
-from MNIST_MLP_GAN_NETWORK import Generator, generate, sample_z
-from MNIST_MLP_GAN_TEST import load_generator
+from MNIST_MLP_GAN_NETWORK import Generator, generate, picture_seed, sample_z
+from MNIST_MLP_GAN_TEST import COLORS
+
+SCORE, CLOUD = ROOT / "tests" / "score.py", "MNIST_MLP_GAN_CLOUD"
 
 
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory):
     """A folder with archives of the first 250 images of both of MNIST's sets, and their labels."""
     folder = tmp_path_factory.mktemp("archives")
-    for path in score.DATA.glob("*.gz"):
+    for path in ARCHIVES.glob("*.gz"):
         header, size = (16, 784) if "images" in path.name else (8, 1)
-        data = bytearray(gzip.decompress(path.read_bytes())[: header + 250 * size])
+        with gzip.open(path) as archive:
+            data = bytearray(archive.read(header + 250 * size))
         data[4:8] = (250).to_bytes(4, "big")
         (folder / path.name).write_bytes(gzip.compress(data))
     return folder
@@ -40,25 +47,29 @@ def real(archives):
 
 
 @pytest.fixture(scope="module")
-def scored(archives, real, tmp_path_factory):
-    """What score.py makes of rows 0 and 1: G_0 is untrained; G_1 draws one training image, a 5."""
+def scored(archives, tmp_path_factory):
+    """What score.py makes, without options, of a run of six epochs, from 200 samples of each.
+
+    G_0 draws noise, and every other G draws one of the first training images.
+    """
     folder = tmp_path_factory.mktemp("run")
-    G = Generator()
-    for epoch in [0, 2]:
-        torch.save(G.state_dict(), folder / f"G_{epoch}.pth")
-    torch.nn.init.zeros_(G.linear3.weight)
-    G.linear3.bias.data = real["train"][0].round() * 20 - 10  # tanh(10) is 1 to eight digits
-    torch.save(G.state_dict(), folder / "G_1.pth")
+    G, _ = save_networks(folder, 0)
+    for epoch in range(1, 7):
+        save_networks(folder, epoch, image=first_images(7)[epoch] / 255)
+    save_last(folder, [], checksum=score.pictures.MNIST)
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
-        patch.setattr(score, "SAMPLES", 1000)  # a tenth of the wait
+        patch.setattr(score, "SAMPLES", 200)  # fewer, so that nobody waits
         patch.setattr(score, "DATA", archives)
-        folders = ["--checkpoint-dir", str(folder), "--output-dir", str(folder)]
-        score.main([*folders, "--rows", "0", "1", "--seed", "7"])
-        untrained = score.draw_samples(load_generator(folder / "G_0.pth"), seed=7)
-        torch.save(untrained, folder / "untrained")
-    (folder / "printed").write_text(printed.getvalue(), encoding="utf-8")
+        score.main(["--run", str(folder)])
     assert len([*archives.iterdir()]) == 4  # nothing was written there
-    return folder
+    z = torch.cat([sample_z(G, 25, picture_seed), sample_z(G, 175, picture_seed + 1)])
+    biases = first_images(7) / 255 * 20 - 10  # see save_networks
+    ink = biases.tanh() / 2 + 0.5
+    samples = {f"epoch {epoch}": ink[epoch].expand(200, -1) for epoch in [0, 1, 2, 3, 6]}
+    samples["epoch 0"] = generate(G, z)
+    mean = biases[4:].mean(dim=0).tanh() / 2 + 0.5
+    samples["mean of epochs 4-6"] = mean.expand(200, -1)
+    return SimpleNamespace(folder=folder, printed=printed.getvalue(), samples=samples)
 
 
 def test_images_that_choose_the_width_are_none_that_it_is_tried_on(tmp_path):
@@ -79,10 +90,11 @@ def test_images_that_choose_the_width_are_none_that_it_is_tried_on(tmp_path):
 
 
 def test_run_on_other_images_is_refused(tmp_path, call):
-    save_generator(tmp_path, 0)
+    save_networks(tmp_path, 0)
     save_last(tmp_path, [])
-    call(Path(score.__file__), "--checkpoint-dir", tmp_path, fails=[tmp_path, "MNIST"])
-    assert not (tmp_path / "outputs").exists()
+    before = {*tmp_path.iterdir()}
+    call(SCORE, "--run", tmp_path, fails=[tmp_path, "MNIST"])
+    assert {*tmp_path.iterdir()} == before
 
 
 def brute_distances(images, others):
@@ -120,6 +132,12 @@ def test_balance_and_distance_by_hand():
     assert row["distance"] == pytest.approx(0.2)
 
 
+def test_digits_are_those_of_the_labels(real):
+    assert real["digits"][:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # as MNIST begins
+    row = score.score_digits(real["train"][[0, 3, 3, 3]], real)
+    assert (row["share_5"], row["share_1"], row["distance"]) == (0.25, 0.75, 0)
+
+
 def test_distances_equal_brute_force():
     """More images, and more others, than are compared at a time."""
     images, others = torch.rand(260, 30), torch.rand(5_100, 30)
@@ -149,77 +167,63 @@ def test_ten_thousand_samples_begin_with_those_of_tests_pictures():
     assert len(samples.unique(dim=0)) == 10_000
 
 
-def test_table_has_the_rows_then_what_to_compare_them_with(scored, real):
-    with (scored / "MNIST_MLP_GAN_SCORES.csv").open() as file:
+def test_table_has_the_grids_rows_the_mean_and_what_to_compare_them_with(scored, real):
+    with (scored.folder / "MNIST_MLP_GAN_SCORES.csv").open(encoding="utf-8") as file:
         table = {row.pop("row"): row for row in csv.DictReader(file)}
-    assert [*table] == ["0", "1", "test images", "training images", "the paper's GAN"]
     table = {name: {k: float(v) for k, v in row.items() if v} for name, row in table.items()}
-    digits, train = real["train"][:1].round().expand(1000, -1), real["train"]
-    of_test, of_digits = (score.score_digits(images, real) for images in (real["test"], digits))
-    of_digits |= score.score_likelihood(digits, real) | score.score_variety(digits, real)
-    of_train = score.score_likelihood(train, real) | score.score_variety(train, real)
-    of_noise = score.score_digits(torch.load(scored / "untrained"), real)
-    assert table["0"]["distance"] == pytest.approx(of_noise["distance"], abs=1e-5)
-    for name, row in {"1": of_digits, "test images": of_test, "training images": of_train}.items():
-        assert table[name] == pytest.approx(row, abs=1e-5)
-    assert table["the paper's GAN"] == {"log_likelihood": 225, "standard_error": 2}
+    train, test = real["train"][:200], real["test"]
+    assert [*table] == [*scored.samples, "test images", "training images", "the paper's GAN"]
+    expected = {"test images": score.score_digits(test, real)}
+    expected["training images"] = score.score_likelihood(train, real)
+    expected["training images"] |= score.score_variety(train, real)
+    expected["the paper's GAN"] = {"log_likelihood": 225, "standard_error": 2}
+    for name, images in scored.samples.items():
+        expected[name] = score.score_likelihood(images, real) | score.score_digits(images, real)
+        expected[name] |= score.score_variety(images, real)
+    for name, row in expected.items():
+        assert table[name] == pytest.approx(row, abs=1e-4, rel=1e-4), name
 
-    lines = (scored / "printed").read_text(encoding="utf-8").splitlines()
+    lines = scored.printed.splitlines()
     assert lines[0] == "| row | log-likelihood | ± | KL | 1s | precision | recall | distance |"
-    assert len(lines) == 2 + len(table)
-    row = table["training images"]
-    cells = [f"{row[name]:.1f}" for name in ["log_likelihood", "standard_error"]]
-    cells += ["", "", f"{row['precision']:.3f}", f"{row['recall']:.3f}", ""]
-    assert lines[5] == f"| training images | {' | '.join(cells)} |"
+    columns = "log_likelihood:.1f standard_error:.1f kl:.3f share_1:.0% precision:.3f recall:.3f"
+    for line, (name, row) in zip(lines[2:], table.items(), strict=True):
+        cells = [name]
+        for column in f"{columns} distance:.2f".split():
+            key, form = column.split(":")
+            cells.append(format(row[key], form) if key in row else "")
+        assert line == f"| {' | '.join(cells)} |"
 
 
 def test_cloud_projects_onto_the_two_directions_that_vary_most(real, scored):
     """A Generator of one image is a point; training images lie over the real ones."""
-    assert Image.open(scored / "MNIST_MLP_GAN_CLOUD.png").width <= 830  # fits into the README
     train = real["train"]
     _, _, directions = np.linalg.svd((train - train.mean(dim=0)).numpy(), full_matrices=False)
-    samples = {"0": train[:1].expand(60, -1), "7": train, "3-7": 2 * train}
+    samples = {"epoch 0": train[:1].expand(60, -1), "epoch 7": train, "a mean": 2 * train}
     figure = score.draw_cloud(samples, train, points=50)
-    panels = [axes for axes in figure.axes if axes.collections]
-    assert [axes.get_title() for axes in panels] == ["epoch 0", "epoch 7", "epochs 3-7"]
-    for axes, fakes in zip(panels, samples.values(), strict=True):
-        for dots, images in zip(axes.collections, [train, fakes], strict=True):
+    for axes, (name, fakes) in zip(figure.axes, samples.items(), strict=True):
+        assert axes.get_title() == name
+        for dots, images, kind in zip(axes.collections, [train, fakes], COLORS, strict=False):
             expected = (images[:50] - train.mean(dim=0)).numpy() @ directions[:2].T
             found = np.array(dots.get_offsets())
-            signs = np.sign(found[0] * expected[0])
-            assert found * signs == pytest.approx(expected, abs=1e-3)
-        assert axes.axis() == panels[0].axis()  # the same limits everywhere
-    (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
-    assert [text.get_text() for text in legend.get_texts()] == ["real digits", "fakes"]
+            assert found * np.sign(found[0] * expected[0]) == pytest.approx(expected, abs=1e-3)
+            assert np.allclose(dots.get_facecolor()[0, :3], to_rgb(COLORS[kind]))
+        assert axes.axis() == figure.axes[0].axis()  # the same limits everywhere
+    story = {name: scored.samples[name] for name in ["epoch 0", "epoch 1", "mean of epochs 4-6"]}
+    score.draw_cloud(story, train).savefig(scored.folder / "expected.png")
+    found, expected = (picture(scored.folder / f"{name}.png") for name in [CLOUD, "expected"])
+    assert np.abs(found - expected.astype(float)).mean() < 0.1
+    assert (found.shape[0] % 2, found.shape[1] % 2) == (0, 0)
 
 
-def test_neighbors_show_the_sample_and_the_training_image(scored, real):
-    """The sample is the first training image in black and white: its neighbor has the shades."""
-    page = np.array(Image.open(scored / "MNIST_MLP_GAN_NEIGHBORS.png")) / 255
-    digit = real["train"][0].reshape(28, 28, 1).numpy()
-    blue = np.array([0.12, 0.35, 0.75])
-    pair = np.hstack([np.repeat(1 - digit.round(), 3, axis=2), 1 - digit * (1 - blue)])
-    for y, x in [(30, 0), (30 + 4 * 3 * (28 + 14), 4 * 3 * (56 + 14))]:
-        found = page[y + 3 * 14 :: 3, x + 3 * 14 :: 3][:28, :56]  # a dot of each pixel's nine
-        assert np.abs(found - pair).max() < 0.01
-
-
-def test_benchmark_trains_what_its_rows_say(monkeypatch):
-    trained = []
-    for name, module in {"plain_epoch": benchmark, "train_epoch": benchmark.ours}.items():
-        note = partial(lambda name, *args: trained.append((name, len([*args[-1]]))), name)
-        monkeypatch.setattr(module, name, note)
-    for start, _ in benchmark.CONTESTANTS.values():
-        start(first_images(900))(3)
-    assert trained == [("plain_epoch", 3), ("train_epoch", 3), ("train_epoch", 3)]
-    assert torch.get_float32_matmul_precision() == "medium"
-
-
-def test_benchmark_prints_its_table():
-    command = [sys.executable, score.ROOT / "tests" / "benchmark.py", "--rounds=1", "--images=200"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    table = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("|")][2:]
-    names = ["plain loop", "ours", "ours, torch's GOMP_SPINCOUNT"]
-    assert [row[0].strip("| ") for row in table] == names
-    assert all(float(number.strip(" |")) > 0 for _, *numbers in table for number in numbers)
-    assert table[1][2::2] == ["1.00", "1.00 |"]
+def test_neighbors_are_the_mean_generators_samples_and_the_nearest_training_images(scored, real):
+    """In the colors of fakes and of real images."""
+    image = scored.samples["mean of epochs 4-6"][0]
+    nearest = real["train"][np.argmin(brute_distances(image[None], real["train"]))]
+    page = picture(scored.folder / "MNIST_MLP_GAN_NEIGHBORS.png", "RGB") / 255
+    for kind, ink, x in [("fake", image, 0), ("real", nearest, 28)]:
+        expected = 1 - ink.reshape(28, 28, 1).numpy() * (1 - np.array(to_rgb(COLORS[kind])))
+        for row, column in [(0, 0), (4, 4)]:
+            top, left = 8 + row * (28 + 8), 8 + column * (56 + 8) + x
+            found = page[4 * top :: 4, 4 * left :: 4][:28, :28]  # a dot of each pixel's sixteen
+            assert np.abs(found - expected).max() < 0.01
+    assert (page.shape[0] % 2, page.shape[1] % 2) == (0, 0)  # the README halves it, and the cloud

@@ -2,58 +2,60 @@
 
 import hashlib
 import os
+import re
+import runpy
+import shlex
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import torch
 from helpers import (
+    ARCHIVE,
     ARCHIVES,
-    HISTORY,
+    NETWORK,
+    ROOT,
     TEST,
     TRAIN,
     contents,
     first_bytes,
     first_images,
+    load,
     run_program,
-    save_generator,
     save_last,
+    save_networks,
     write_archive,
 )
 
 from MNIST_MLP_GAN_NETWORK import generate
 from MNIST_MLP_GAN_TEST import MNIST, load_generator
-from MNIST_MLP_GAN_TRAIN import ARCHIVE, load_images
+from MNIST_MLP_GAN_TRAIN import load_images
+
+PICTURES = {f"MNIST_MLP_GAN{end}" for end in [".png", ".gif", "_WALK.png", "_CURVES.png", ".html"]}
+EPOCH = r"epoch {}/{} d_loss {:.2f} g_loss {:.2f} D\(x\) {:.2f} D\(G\(z\)\) {:.2f}"
 
 
-def test_importing_does_nothing(tmp_path):
-    program = """if True:
-        import torch
-        settings = torch.get_num_threads, torch.get_float32_matmul_precision, torch.initial_seed
-        before = [setting() for setting in settings], torch.get_rng_state()
-        import MNIST_MLP_GAN_NETWORK, MNIST_MLP_GAN_TRAIN, MNIST_MLP_GAN_TEST
-        assert before[0] == [setting() for setting in settings]
-        assert torch.equal(torch.get_rng_state(), before[1])
-    """
-    assert not run_program(program, tmp_path)
-    assert not contents(tmp_path)
+def test_importing_does_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = torch.get_num_threads, torch.get_default_dtype, torch.get_float32_matmul_precision
+    before = [setting() for setting in settings], torch.get_rng_state().tolist()
+    for script in [NETWORK, TRAIN, TEST, ROOT / "tests" / "score.py"]:
+        runpy.run_path(str(script), run_name="imported")
+    assert before == ([setting() for setting in settings], torch.get_rng_state().tolist())
+    assert not [*tmp_path.iterdir()]
 
 
-def test_curves_are_drawn_whatever_matplotlib_is_told_to_draw_with(tmp_path):
+def test_pictures_are_drawn_whatever_matplotlib_is_told_to_draw_with(tmp_path):
     """As by a notebook, in whose environment the scripts do not run."""
-    save_generator(tmp_path, 0)
-    save_last(tmp_path, HISTORY)
-    program = f"""if True:
-        import runpy, sys
-        sys.argv = ["", "--checkpoint-dir", "."]
-        runpy.run_path({str(TEST)!r}, run_name="__main__")
-    """
-    with pytest.raises(subprocess.CalledProcessError):
-        run_program("import matplotlib", tmp_path, MPLBACKEND="unknown")
-    run_program(program, tmp_path, MPLBACKEND="unknown")
-    assert "MNIST_MLP_GAN_CURVES.png" in contents(tmp_path / "outputs")
+    save_networks(tmp_path, 0)
+    save_last(tmp_path, [[1, 1.2, 0.8, 0.6, 0.4]])
+    command = [sys.executable, TEST, "--run", tmp_path]
+    variables = os.environ | {"MPLBACKEND": "unknown"}
+    subprocess.run(command, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL, check=True)
+    assert contents(tmp_path).keys() > PICTURES
 
 
 def test_torchs_threads_are_told_not_to_spin_before_they_exist(tmp_path, monkeypatch):
@@ -66,67 +68,87 @@ def test_torchs_threads_are_told_not_to_spin_before_they_exist(tmp_path, monkeyp
     assert int(run_program("import MNIST_MLP_GAN_TRAIN", tmp_path, **mine)) == 123456
 
 
-def test_every_epoch_has_its_line_and_its_checkpoint(train, tmp_path):
-    first, *lines, last = train(tmp_path, "--epochs", 2, "--batch-size", 70).splitlines()
-    names = {"G_0.pth", "G_1.pth", "G_2.pth", "samples.png", "last.pt"}
-    assert contents(tmp_path).keys() == names
-    assert len({(tmp_path / f"G_{n}.pth").read_bytes() for n in range(3)}) == 3
-    saved = torch.load(tmp_path / "last.pt", weights_only=True)
-    for name in ["d_optimizer", "g_optimizer"]:  # Adam goes on from epoch to epoch
-        assert saved[name]["state"][0]["step"] == 8
-    form = "epoch {}/2 d_loss {:.2f} g_loss {:.2f} D(x) {:.2f} D(G(z)) {:.2f}"
-    assert lines == [form.format(*means) for means in saved["history"]]
+def test_every_epoch_has_its_line_and_its_checkpoints(train, tmp_path):
+    first, *lines, last = train(tmp_path, "--epochs", 3).splitlines()
+    networks = {f"{player}_{epoch}.pth" for player in "GD" for epoch in range(4)}
+    assert contents(tmp_path).keys() == networks | {"samples.png", "last.pt"}
+    assert len({(tmp_path / name).read_bytes() for name in networks}) == 8
+    history = load(tmp_path / "last.pt")["history"]
+    for line, (epoch, *means) in zip(lines, history, strict=True):
+        left = "" if epoch == 3 else r", \d+:\d\d left"
+        assert re.fullmatch(EPOCH.format(epoch, 3, *means) + left, line)
     assert str(tmp_path / "samples.png") in first
     assert "cpu" in first
-    assert "--resume --epochs 4" in last
-    assert f"MNIST_MLP_GAN_TEST.py --checkpoint-dir {tmp_path}" in last
-    assert torch.get_float32_matmul_precision() == "medium"
+    assert last.endswith(f"MNIST_MLP_GAN_TEST.py --run {tmp_path}")
+    first, last = train(tmp_path, "--resume").splitlines()
+    assert "epoch 3" in last
 
 
-def test_last_line_names_no_folder_in_the_default_one(start, edited):
-    """Even if it is a link to a larger disk."""
-    copy = edited(TRAIN, "", "")
-    (copy / "large").mkdir()
-    (copy / "checkpoints").symlink_to(copy / "large", target_is_directory=True)
-    assert "--checkpoint-dir" not in start(copy, TRAIN, "--checkpoint-dir", "checkpoints")
-    assert str(copy / "outputs" / "MNIST_MLP_GAN.html") in start(copy, TEST)
+def test_a_run_is_kept_under_its_name(start, edited):
+    """Beside the scripts, wherever they are started; and TRAIN's last line is the next command."""
+    copy = edited()
+    for options, name in [([], ""), (["--run", "my run"], "my run")]:
+        last = start(copy, TRAIN, *options).splitlines()[-1]
+        command = shlex.split(last.partition("run ")[2])
+        assert command == [TEST.name, *options]
+        assert str(copy / "outputs" / name) in start(copy, TEST, *command[1:])
+        files = contents(copy / "checkpoints" / name).keys()
+        assert files == {*[f"{player}_{n}.pth" for player in "GD" for n in range(3)]} | {
+            "last.pt",
+            "samples.png",
+        }
+        assert contents(copy / "outputs" / name).keys() == PICTURES
+    start(copy, TRAIN, "--run", "checkpoints/my run", "--resume", "--epochs", 3)
+    start(copy, TEST, "--run", "checkpoints/my run", "--rows", 3)
+    assert (copy / "checkpoints" / "my run" / "D_3.pth").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_lines_come_in_time_through_a_pipe_and_ctrl_c_ends_the_run_with_one(small_mnist, tmp_path):
-    options = ["--epochs", 2000, "--data-dir", small_mnist, "--checkpoint-dir", tmp_path]
+    options = ["--epochs", 20_000, "--data-dir", small_mnist, "--run", tmp_path, "--overwrite"]
     command = [sys.executable, TRAIN, *map(str, options), "--device", "cpu"]
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": "/", "text": True}
     how["env"] = os.environ | {"PYTHONUNBUFFERED": "", "OMP_NUM_THREADS": "1"}
     # A test run in the background is told to ignore Ctrl-C; the child is not to inherit that.
     how["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    start = time.perf_counter()
     with subprocess.Popen(command, **how) as process:
-        while not process.stdout.readline().startswith("epoch 2/"):
+        while not (line := process.stdout.readline()).startswith("epoch 5/"):
             assert process.poll() is None
+        most = (time.perf_counter() - start) / 5 * 20_000
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
-    epochs = len(torch.load(tmp_path / "last.pt", weights_only=True)["history"])
-    assert (process.returncode, epochs < 50) == (1, True)  # of 2,000: the lines came in time
+    history = load(tmp_path / "last.pt")["history"]
+    assert 5 <= len(history) < 100  # of 20,000: the lines came in time
+    minutes, seconds = re.search(r"(\d+):(\d\d) left$", line).groups()
+    assert 20 < 60 * int(minutes) + int(seconds) <= most  # an epoch takes more than a millisecond
+    assert process.returncode == 1
     assert said.count("\n") == 1
     assert "--resume" in said
+    assert "--overwrite" in said  # instead of which
 
 
 @pytest.mark.skipif(not torch.accelerator.is_available(), reason="there is no accelerator here")
-def test_accelerator_trains_resumes_and_leaves_what_the_cpu_can_draw(train, call, tmp_path):
-    accelerator = torch.accelerator.current_accelerator().type
-    assert accelerator in train(tmp_path, "--device", accelerator, "--epochs", 1)
-    train(tmp_path, "--device", accelerator, "--resume", "--epochs", 2)
-    weights = torch.load(tmp_path / "G_2.pth", weights_only=True).values()
-    assert {weight.device.type for weight in weights} == {"cpu"}
-    call(TEST, "--checkpoint-dir", tmp_path, "--output-dir", tmp_path)
+def test_accelerator_trains_resumes_and_leaves_what_the_cpu_can_draw(small_mnist, capsys, tmp_path):
+    """It is the default."""
+    from MNIST_MLP_GAN_TEST import main as test
+    from MNIST_MLP_GAN_TRAIN import main as train
+
+    options = ["--run", str(tmp_path), "--data-dir", str(small_mnist)]
+    train([*options, "--epochs", "1"])
+    assert torch.accelerator.current_accelerator().type in capsys.readouterr().out
+    train([*options, "--resume", "--epochs", "2"])
+    for name in ["G_2.pth", "D_2.pth"]:
+        assert {weight.device.type for weight in load(tmp_path / name).values()} == {"cpu"}
+    test(["--run", str(tmp_path)])
 
 
 def test_end_to_end_on_the_shipped_images(call, tmp_path):
     """All 60,000 are there; four epochs of the first 10,000 become digits of every kind.
 
-    The KL of 1,000 samples after these 800 steps, with six seeds on CPUs with and without AVX-512:
-    0.13 to 0.56, and the correlation 0.64 to 0.91. Where D's optimizer takes no step, the KL is
-    2.4, where G collapses (--beta1 0.9) 1.7, and before training over 2.
+    The KL of 1,000 samples after these 800 steps, with six seeds: 0.13 to 0.56, and the correlation
+    0.64 to 0.91. Where D's optimizer takes no step, the KL is 2.4, where G collapses (--beta1 0.9)
+    1.7, and before training over 2.
     """
     images = load_images(ARCHIVES / ARCHIVE)
     assert images.shape == (60_000, 784)
@@ -134,13 +156,15 @@ def test_end_to_end_on_the_shipped_images(call, tmp_path):
     images = images[:10_000]
     assert torch.equal(images, first_images(10_000))
     write_archive(tmp_path / "data", images)
-    checkpoints = ["--checkpoint-dir", tmp_path]
-    few = ["--epochs", 4, "--batch-size", 50, "--data-dir", tmp_path / "data"]
-    call(TRAIN, *checkpoints, *few)
-    call(TEST, *checkpoints, "--output-dir", tmp_path / "outputs", "--rows", 0, 4, "3-4")
-    assert {"MNIST_MLP_GAN.png", "G_3-4.pth"} < contents(tmp_path / "outputs").keys()
+    run = ["--run", tmp_path / "run"]
+    call(TRAIN, *run, "--epochs", 4, "--batch-size", 50, "--data-dir", tmp_path / "data")
+    call(TEST, *run)
+    assert contents(tmp_path / "run").keys() > PICTURES
+    kept = load(tmp_path / "run" / "last.pt")["real_images"]
+    assert torch.equal(kept, first_images(500))
+    assert kept.untyped_storage().nbytes() == 500 * 784
 
-    samples = generate(load_generator(tmp_path / "G_4.pth"), torch.randn(1000, 100))
+    samples = generate(load_generator(tmp_path / "run" / "G_4.pth"), torch.randn(1000, 100))
     real, digits = images / 255, torch.tensor([*first_bytes("train", "labels", 10_000)])
     found = digits[torch.cdist(samples, real).argmin(dim=1)]
     shares, wanted = (torch.bincount(d, minlength=10) / len(d) for d in (found, digits))
