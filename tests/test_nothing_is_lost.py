@@ -5,21 +5,9 @@ import shutil
 
 import pytest
 import torch
-from helpers import (
-    TEST,
-    TRAIN,
-    contents,
-    fingerprint,
-    first_images,
-    largest_file,
-    load,
-    picture,
-    results,
-    run_program,
-    shows,
-    values,
-    write_archive,
-)
+from helpers import TEST, TRAIN, first_images, largest_file, run_program, write_archive
+from looks import picture, shows
+from runs import contents, fingerprint, load, results, values
 
 CHANGED = {"batch_size": 70, "lr": 0.0002, "beta1": 0.9, "hidden_size": 16, "latent_size": 7}
 CHANGED["seed"] = 3
@@ -89,20 +77,14 @@ def test_run_is_not_trained_over(train, tmp_path):
     train(tmp_path / "only las")
 
 
-def test_overwrite_removes_a_runs_files_and_nothing_else(train, tmp_path):
+def test_overwrite_removes_a_runs_files_alone_when_the_new_run_can_start(
+    train, start, edited, tmp_path
+):
     run, fresh = tmp_path / "run", tmp_path / "fresh"
     train(run, "--epochs", 3, "--hidden-size", 8)
     foreign = ["notes.txt", "G_best.pth", "G_1-2.pth", "D_01.pth"]
     for name in [*foreign, "G_99.pth", "D_98.pth"]:
         (run / name).write_bytes(b"mine")
-    train(run, "--overwrite")
-    train(fresh)
-    assert results(run) == results(fresh) | dict.fromkeys(foreign, fingerprint(b"mine"))
-
-
-def test_overwrite_deletes_nothing_before_the_new_run_can_start(train, start, edited, tmp_path):
-    run = tmp_path / "run"
-    train(run)
     before = contents(run)
     train(run, "--overwrite", "--data-dir", tmp_path, fails=[tmp_path])
     train(run, "--overwrite", "--device", "nonsense", fails=["nonsense"])
@@ -112,6 +94,9 @@ def test_overwrite_deletes_nothing_before_the_new_run_can_start(train, start, ed
         with pytest.raises(RuntimeError):
             start(copy, TRAIN, "--overwrite", "--run", run)
         assert contents(run) == before
+    train(run, "--overwrite")
+    train(fresh)
+    assert results(run) == results(fresh) | dict.fromkeys(foreign, fingerprint(b"mine"))
 
 
 def test_full_disk_costs_no_file_and_no_line_claims_that_an_epoch_is_saved(train, tmp_path):

@@ -11,21 +11,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import (
-    ROOT,
-    TEST,
-    contents,
-    first_images,
-    frames_in,
-    load,
-    picture,
-    save_last,
-    save_networks,
-    says,
-    shows,
-)
+from helpers import ROOT, TEST, first_images
+from looks import frames_in, picture, says, shows
 from matplotlib.colors import to_rgb
 from PIL import Image
+from runs import contents, load, save_last, save_networks
 
 import MNIST_MLP_GAN_TEST as pictures
 from MNIST_MLP_GAN_NETWORK import generate, picture_seed, sample_z
