@@ -13,8 +13,8 @@ from torch import nn
 image_size = 28 * 28
 hidden_size = 256
 latent_size = 100
-# The seed of the samples in all pictures. We chose it from 0 to 95, because after the default
-# training its first five samples are five different digits that are easy to read.
+# The seed of the samples in all pictures, chosen from 0 to 95: after the default training, its
+# first five samples are five different digits that are easy to read.
 picture_seed = 65
 
 

@@ -6,7 +6,7 @@
 D_<epoch>.pth and the last.pt in checkpoints/ and saves these files in outputs/:
 
     MNIST_MLP_GAN.png           a grid: each row is an epoch, with five samples
-    MNIST_MLP_GAN.gif           25 samples from the first epoch to the last, and D's scores
+    MNIST_MLP_GAN.gif           25 samples and D's scores, epoch by epoch, and at last of the mean
     MNIST_MLP_GAN_WALK.png      walks from one z to another
     MNIST_MLP_GAN_CURVES.png    the losses and D's mean scores by epoch
     G_mean.pth                  the mean Generator: the mean of the last third of the epochs
@@ -124,17 +124,17 @@ def load_mean(checkpoints, sizes):
     fewer, there is none, and the dict is empty.
     """
     epochs = list(checkpoints)
-    averaged = epochs[len(epochs) - 1 - (len(epochs) - 1) // 3 :]
     if len(epochs) <= 5:
         return {}
+    averaged = epochs[2 * len(epochs) // 3 :]
     G = mean_generator([checkpoints[epoch] for epoch in averaged], **sizes)
     return {f"mean of epochs {averaged[0]}-{averaged[-1]}": G}
 
 
 # ---- Pictures ----
 
-# One color for each thing, here, on the page and in the README. They differ in lightness or in
-# blue, too, for those who see no difference between red and green.
+# One color for each thing, here, on the page and in the README. Color-blind readers can tell
+# apart those that are in one picture.
 COLORS = {
     "real": "#0072b2",
     "fake": "#c24e00",
@@ -189,10 +189,10 @@ def draw_frame(title, z, G, D=None, real_images=None):
     """Return a frame of the animation: samples of ``G``, and below them what ``D`` thinks.
 
     Args:
-        title: what stands above.
+        title: the text above the samples.
         z: (25, latent_size), the same for every frame.
         G: the Generator.
-        D: the Discriminator of the same epoch. Without it, there are only the samples.
+        D: the Discriminator that scores them. Without it, there are only the samples.
         real_images: (N, 784) in [-1, 1], to compare with the samples.
     """
     with torch.no_grad():
@@ -204,7 +204,7 @@ def draw_frame(title, z, G, D=None, real_images=None):
     write_text(frame, (frame.width / 2, 34), title, size=30)
     if D:
         draw_scores(frame, scores, top=64 + frame.width)
-    # A palette of the fewest colors
+    # 48 colors are enough, too.
     return frame.quantize(48, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
 
 
@@ -384,8 +384,8 @@ def fill_page(networks, z, last):
 def parse_arguments(arguments=None, description="Make the pictures of a training run."):
     """Return the options of the command line, or of the list ``arguments``.
 
-    With the run that they name: its ``folder`` and its ``checkpoints``, a dict of epoch to path,
-    the ``outputs`` folder for its pictures, and which epochs are the grid's ``rows``.
+    They also have the run's ``folder``, its ``checkpoints`` (a dict of epoch to path), and the
+    folder for its pictures, ``outputs``. ``rows`` are the epochs of the grid.
     """
     parser = argparse.ArgumentParser(description=description)
     add = parser.add_argument
@@ -393,7 +393,7 @@ def parse_arguments(arguments=None, description="Make the pictures of a training
     add("--rows", type=int, nargs="+", metavar="EPOCH", help="the grid's rows (default: five)")
     add("--seed", type=int, default=picture_seed, help="same seed, same z (default: %(default)s)")
     args = parser.parse_args(arguments)
-    run = args.run.removeprefix("checkpoints/")  # which is easily typed, too
+    run = args.run.removeprefix("checkpoints/")  # --run checkpoints/NAME is fine, too
     args.folder, args.outputs = HERE / "checkpoints" / run, HERE / "outputs" / run
     args.checkpoints = find_checkpoints(args.folder)
     if not args.checkpoints:
@@ -443,6 +443,7 @@ def main(arguments=None):
     for title, G in mean.items():
         networks[title] = G, discriminators.get(epochs[-1])
     stops = [*(f"epoch {epoch}" for epoch in sorted(series)), *mean]
+    G, D = networks[stops[-1]]  # of the mean, or else of the last epoch
     z = sample_z(G, 25, args.seed)
 
     outputs.mkdir(parents=True, exist_ok=True)
@@ -465,7 +466,7 @@ def main(arguments=None):
         page = outputs / "MNIST_MLP_GAN.html"
         page.write_text(fill_page({stop: networks[stop] for stop in stops}, z, last), "utf-8")
         print(f"page to play with: {page}")
-        if not is_chain(G, discriminators[epochs[-1]], z):
+        if not is_chain(G, D, z):
             print("G or D was changed: for the page, change assets/page/networks.js, too")
 
 

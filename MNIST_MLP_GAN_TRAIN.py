@@ -134,9 +134,8 @@ def load_images(path):
     and row by row. We read it here because torchvision's MNIST class also writes files. It
     unpacks the archive into the same folder, and would overwrite your own images with MNIST.
 
-    Raises:
-        ValueError: the images are not 28x28, are too pale, or are all alike.
-        OSError, EOFError, struct.error, RuntimeError: the file is no such archive, or is cut off.
+    Raises ValueError if the images are not 28x28, if they have hardly any ink, or if they are all
+    alike.
     """
     data = bytearray(gzip.decompress(path.read_bytes()))
     _, count, height, width = struct.unpack(">4i", data[:16])
@@ -173,10 +172,7 @@ def build_networks(args):
 
 
 def seed_epoch(seed, epoch):
-    """Seed torch for one epoch.
-
-    So a resumed run draws the same random numbers as an uninterrupted one.
-    """
+    """Seed torch for one epoch, so that a resumed run draws the numbers of an uninterrupted one."""
     # Each pair of seed and epoch gets its own number, up to 10,000 epochs.
     torch.manual_seed(10_000 * seed + epoch)
 
@@ -186,13 +182,17 @@ def seed_epoch(seed, epoch):
 
 def find_checkpoints(folder):
     """Return a dict of path to epoch: every G_<n>.pth and D_<n>.pth in ``folder``."""
-    paths = folder.glob("*.pth")
-    found = {path: re.fullmatch(r"[GD]_(0|[1-9][0-9]*)\.pth", path.name) for path in paths}
-    return {path: int(name[1]) for path, name in found.items() if name}
+    found = {}
+    for path in folder.glob("*.pth"):
+        name = re.fullmatch(r"[GD]_(0|[1-9][0-9]*)\.pth", path.name)  # as save_epoch writes it
+        if name:
+            found[path] = int(name[1])
+    return found
 
 
-def draw_samples(G, device):
+def draw_samples(G):
     """Return 25 images by ``G``, black on white, four times larger: (25, 1, 112, 112) in [0, 1]."""
+    device = next(G.parameters()).device
     z = sample_z(G, 25, picture_seed).to(device)  # as in TEST's pictures, after every epoch
     G.eval()  # drawing must not change the statistics of batch normalization, if you add it
     images = generate(G, z).cpu().reshape(25, 1, 28, 28)
@@ -200,7 +200,7 @@ def draw_samples(G, device):
     return 1 - nn.functional.interpolate(images, scale_factor=4)
 
 
-def save_epoch(folder, device, run, parts, old=()):
+def save_epoch(folder, run, parts, old=()):
     """Save samples.png, D_<n>.pth, G_<n>.pth, and last.pt: ``run`` and the states of ``parts``.
 
     A file gets its name when all four are written, and last.pt gets it last. So an interruption
@@ -208,28 +208,30 @@ def save_epoch(folder, device, run, parts, old=()):
 
     Args:
         folder: where to save them.
-        device: the device of the networks.
         run: dict of what last.pt keeps of the run: "history", "options", "checksum", "real_images".
         parts: dict of "D", "G", "d_optimizer" and "g_optimizer".
-        old: paths of another run, which are deleted when nothing can fail any more.
+        old: paths of another run's files, to delete when the new ones are written.
     """
     epoch = len(run["history"])
-    samples = draw_samples(parts["G"], device)
+    samples = draw_samples(parts["G"])
     files = {}
-    for name in "DG":
+    for name in ("D", "G"):
         # Copied to the CPU, so that a plain torch.load works on machines without this device
         weights = parts[name].state_dict().items()
         files[f"{name}_{epoch}.pth"] = {key: weight.cpu() for key, weight in weights}
     files["last.pt"] = run | {name: part.state_dict() for name, part in parts.items()}
 
+    # Write everything under other names.
     folder.mkdir(parents=True, exist_ok=True)
     samples_file = folder / "samples.png.unfinished"
     save_image(samples, samples_file, "png", nrow=5, padding=4, pad_value=1)
     for name, content in files.items():
-        # Through memory, because Python says when a disk is full, and torch does not.
+        # Through memory, because Python's error says that a disk is full, and torch's does not.
         data = io.BytesIO()
         torch.save(content, data)
         (folder / f"{name}.unfinished").write_bytes(data.getbuffer())
+
+    # Then give every file its own name.
     for path in old:
         path.unlink(missing_ok=True)
     with contextlib.suppress(PermissionError):  # on Windows, while a viewer has it open
@@ -261,7 +263,7 @@ def parse_arguments(arguments=None, saved=None):
     add("--beta1", type=float, default=0.5, help="how long both remember older gradients")
     add("--hidden-size", type=int, default=hidden_size, help="units per hidden layer")
     add("--latent-size", type=int, default=latent_size, help="numbers in a latent vector")
-    add("--seed", type=int, default=0, help="same seed: same checkpoints")
+    add("--seed", type=int, default=0, help="same seed, same device: same checkpoints")
     gpu = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     add("--device", default=str(gpu or "cpu"), help="cpu, cuda, mps, ...; a GPU if there is one")
     data_dir = HERE / "data" / "MNIST" / "raw"
@@ -279,7 +281,7 @@ def parse_arguments(arguments=None, saved=None):
             parser.error(f"the run has {option} {value}, not {typed}")
     if min(args.epochs, args.batch_size, args.hidden_size, args.latent_size) < 1:
         parser.error("epochs, batch size, hidden size and latent size must be at least 1")
-    args.run = args.run.removeprefix("checkpoints/")  # which is easily typed, too
+    args.run = args.run.removeprefix("checkpoints/")  # --run checkpoints/NAME is fine, too
     return args
 
 
@@ -296,16 +298,12 @@ def main(arguments=None):
     args = parse_arguments(arguments)
     folder = HERE / "checkpoints" / args.run
     saved = find_checkpoints(folder)
-    last = {"history": []}
-    if (folder / "last.pt").exists() and not args.overwrite:
-        last = torch.load(folder / "last.pt", map_location="cpu", weights_only=True)
-    elif args.resume:
-        sys.exit(f"error: there is no run to resume in {folder}")
-
-    trained = last["history"] or any(epoch > 0 for epoch in saved.values())
     if args.resume:
+        if not (folder / "last.pt").exists():
+            sys.exit(f"error: there is no run to resume in {folder}")
+        last = torch.load(folder / "last.pt", map_location="cpu", weights_only=True)
         args = parse_arguments(arguments, last["options"])
-    elif trained and not args.overwrite:
+    elif max(saved.values(), default=0) > 0 and not args.overwrite:
         sys.exit(
             f"error: {folder} holds a run: --resume continues it, --overwrite deletes it, "
             "--run NAME starts another"
@@ -320,6 +318,9 @@ def main(arguments=None):
         "history": [],  # [epoch, d_loss, g_loss, D(x), D(G(z))] for each epoch
     }
     images = images.to(args.device)
+    if not args.resume:
+        # A rehearsal with other networks: a mistake shows here, before an old run is deleted.
+        train_epoch(*build_networks(args), [next(shuffled_batches(images, args.batch_size))])
     D, G, d_optimizer, g_optimizer = build_networks(args)
     parts = {"D": D, "G": G, "d_optimizer": d_optimizer, "g_optimizer": g_optimizer}
     if args.resume:
@@ -328,13 +329,11 @@ def main(arguments=None):
         run["history"] = last["history"]
         for name, part in parts.items():
             part.load_state_dict(last[name])
-        for path, epoch in saved.items():  # of an interrupted epoch, which comes again
+        for path, epoch in saved.items():  # of an epoch that was interrupted while it was saved
             if epoch > len(run["history"]):
                 path.unlink()
     else:
-        # If a network or the device fails, it does so here, before an old run is deleted.
-        D(G(torch.randn(2, G.latent_size, device=args.device)))
-        save_epoch(folder, args.device, run, parts, old=[folder / "last.pt", *saved])
+        save_epoch(folder, run, parts, old=[folder / "last.pt", *saved])
 
     print(f"training on {args.device}; watch {folder / 'samples.png'}")
     epochs = range(len(run["history"]) + 1, args.epochs + 1)
@@ -345,12 +344,12 @@ def main(arguments=None):
             batches = shuffled_batches(images, args.batch_size)
             means = train_epoch(D, G, d_optimizer, g_optimizer, batches)
             run["history"].append([epoch, *means])
-            save_epoch(folder, args.device, run, parts)
+            save_epoch(folder, run, parts)
             seconds_per_epoch = (time.perf_counter() - start) / done
             seconds_left = seconds_per_epoch * (args.epochs - epoch)
-            print(epoch_line(epoch, args.epochs, means, seconds_left), flush=True)  # in a log, too
+            print(epoch_line(epoch, args.epochs, means, seconds_left), flush=True)
     except KeyboardInterrupt:
-        sys.exit("stopped; to continue, use --resume (and not --overwrite)")
+        sys.exit("stopped; to continue, add --resume (instead of --overwrite)")
     where = f" --run {shlex.quote(args.run)}" if args.run else ""
     print(f"done after epoch {len(run['history'])}; now run MNIST_MLP_GAN_TEST.py{where}")
 
