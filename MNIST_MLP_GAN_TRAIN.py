@@ -297,13 +297,15 @@ def main(arguments=None):
     """Run the script with the command line's options, or the list ``arguments``."""
     args = parse_arguments(arguments)
     folder = HERE / "checkpoints" / args.run
-    saved = find_checkpoints(folder)
+    saved, last_file = find_checkpoints(folder), folder / "last.pt"
+    # A last.pt alone counts, too: its checkpoints were deleted to save space.
+    holds_run = max(saved.values()) > 0 if saved else last_file.exists()
     if args.resume:
-        if not (folder / "last.pt").exists():
+        if not last_file.exists():
             sys.exit(f"error: there is no run to resume in {folder}")
-        last = torch.load(folder / "last.pt", map_location="cpu", weights_only=True)
+        last = torch.load(last_file, map_location="cpu", weights_only=True)
         args = parse_arguments(arguments, last["options"])
-    elif max(saved.values(), default=0) > 0 and not args.overwrite:
+    elif holds_run and not args.overwrite:
         sys.exit(
             f"error: {folder} holds a run: --resume continues it, --overwrite deletes it, "
             "--run NAME starts another"
@@ -333,7 +335,7 @@ def main(arguments=None):
             if epoch > len(run["history"]):
                 path.unlink()
     else:
-        save_epoch(folder, run, parts, old=[folder / "last.pt", *saved])
+        save_epoch(folder, run, parts, old=[last_file, *saved])
 
     print(f"training on {args.device}; watch {folder / 'samples.png'}")
     epochs = range(len(run["history"]) + 1, args.epochs + 1)

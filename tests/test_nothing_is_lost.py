@@ -62,15 +62,15 @@ def test_resume_knows_the_runs_images_wherever_they_are(train, small_mnist, tmp_
 
 
 def test_run_is_not_trained_over(train, tmp_path):
-    """Nor a checkpoint that was kept. Networks before their first epoch block nothing."""
+    """Nor what was kept of it. Networks before their first epoch block nothing."""
     train(tmp_path / "run", "--epochs", 1)
-    for kept in ["*", "G_1.pth", "D_1.pth", "*_0.pth"]:
+    for kept in ["*", "last.pt", "G_1.pth", "D_1.pth", "*_0.pth"]:
         part = tmp_path / f"only {len([*tmp_path.iterdir()])}"
         part.mkdir()
         for path in (tmp_path / "run").glob(kept):
             shutil.copy(path, part)
         train(part, "--resume", "--overwrite", fails=["--resume", "--overwrite"])
-        if kept != "*":
+        if kept.endswith(".pth"):
             train(part, "--resume", fails=["no run to resume", part])
         blocks = kept != "*_0.pth"
         train(part, fails=[part, "--resume", "--overwrite", "--run"] if blocks else None)
