@@ -7,7 +7,8 @@ import sys
 
 import pytest
 import torch
-from helpers import NETWORK, ROOT, TRAIN, call_main, contents, first_images, write_archive
+from helpers import NETWORK, ROOT, TRAIN, call_main, first_images, write_archive
+from runs import contents
 
 # For so few images one thread is as fast as two, and much faster where other programs run.
 torch.set_num_threads(1)

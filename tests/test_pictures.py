@@ -11,30 +11,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import (
-    ROOT,
-    TEST,
-    contents,
-    first_images,
-    frames_in,
-    load,
-    picture,
-    save_last,
-    save_networks,
-    says,
-    shows,
-)
+from helpers import ROOT, TEST, first_images
+from looks import frames_in, picture, says, shows
 from matplotlib.colors import to_rgb
 from PIL import Image
+from runs import contents, load, save_last, save_networks
 
 import MNIST_MLP_GAN_TEST as pictures
 from MNIST_MLP_GAN_NETWORK import generate, picture_seed, sample_z
 from MNIST_MLP_GAN_TEST import COLORS, load_discriminator, load_generator
 
-GRID, GIF, WALK, CURVES = (
-    f"MNIST_MLP_GAN{end}" for end in (".png", ".gif", "_WALK.png", "_CURVES.png")
-)
-PAGE = "MNIST_MLP_GAN.html"
+GRID, GIF, PAGE = "MNIST_MLP_GAN.png", "MNIST_MLP_GAN.gif", "MNIST_MLP_GAN.html"
+WALK, CURVES = "MNIST_MLP_GAN_WALK.png", "MNIST_MLP_GAN_CURVES.png"
 HISTORY = [[13, 1.2, 0.8, 0.6, 0.4], [14, 1.3, 0.7, 0.5, 0.45]]
 # A run of which all is known: what each G draws, 1 is ink, and each D's scores of real and fake
 DOT = torch.eye(784)[0]
@@ -60,32 +48,23 @@ def drawn(tmp_path_factory):
 
 
 def read_page(run):
-    """What is in the page of a run: its z, and a dict of title to the weights of G and D.
+    """What is in the page of a run, and the weights of each stop: a dict of title to [G's, D's].
 
-    The weights are tensors in bfloat16, with a row for each input.
+    The weights are in bfloat16, with a row for each input.
     """
     text = (run / PAGE).read_text(encoding="utf-8")
     page = json.loads(re.search(r"const run = (.*?);</script>", text)[1])
-
-    def decode(weights):
-        return {
-            name: torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.bfloat16)
-            for name, text in weights.items()
-        }
-
-    stops = {stop["title"]: (decode(stop["G"]), decode(stop["D"])) for stop in page["stops"]}
-    real_images = torch.tensor([*base64.b64decode(page["real_images"])]).view(-1, 784)
-    return SimpleNamespace(
-        z=torch.tensor(page["z"]), stops=stops, real_images=real_images, mnist=page["mnist"]
-    )
+    stops = {}
+    for stop in page["stops"]:
+        data = [{k: base64.b64decode(text) for k, text in stop[player].items()} for player in "GD"]
+        stops[stop["title"]] = data
+    return page, stops
 
 
-def same_weights(decoded, state):
-    """Whether the page's weights are those of a network."""
-    return decoded.keys() == state.keys() and all(
-        torch.equal(decoded[name], weight.movedim(0, -1).bfloat16().flatten())
-        for name, weight in state.items()
-    )
+def as_on_the_page(path):
+    """A network's weights as ``read_page`` returns them."""
+    weights = {name: weight.movedim(0, -1).bfloat16() for name, weight in load(path).items()}
+    return {k: x.contiguous().view(torch.int16).numpy().tobytes() for k, x in weights.items()}
 
 
 # ---- Which epochs, which networks ----
@@ -143,15 +122,15 @@ def test_long_run_has_every_network_where_its_title_says(call, tmp_path):
         assert abs(grays[number] - 255 * (1 - ink)) < 10
     assert says(frames[-1][:64], "mean of epochs 66-99")
 
-    page = read_page(tmp_path)
+    page, stops = read_page(tmp_path)
     epochs = [0, 1, 2, 5, 10, 21, 46, 99]
-    assert [*page.stops] == [*(f"epoch {epoch}" for epoch in epochs), "mean of epochs 66-99"]
-    mean = load(tmp_path / "G_mean.pth"), load(tmp_path / "D_99.pth")
-    pairs = [[load(tmp_path / f"{player}_{epoch}.pth") for player in "GD"] for epoch in epochs]
-    for pair, found in zip([*pairs, mean], page.stops.values(), strict=True):
-        assert all(map(same_weights, found, pair))
-    assert torch.equal(page.real_images, first_images(150))
-    assert page.mnist
+    expected = {f"epoch {n}": [f"G_{n}.pth", f"D_{n}.pth"] for n in epochs}
+    expected["mean of epochs 66-99"] = ["G_mean.pth", "D_99.pth"]
+    assert [*stops] == [*expected]
+    for title, names in expected.items():
+        assert stops[title] == [as_on_the_page(tmp_path / name) for name in names]
+    assert base64.b64decode(page["real_images"]) == first_images(150).numpy().tobytes()
+    assert page["mnist"]
 
 
 # ---- What TEST draws ----
@@ -161,9 +140,9 @@ def test_each_file_is_what_its_name_says(drawn):
     made = {name for name in contents(drawn.run) if not re.match(r"[GD]_\d|last", name)}
     assert made == {GRID, GIF, WALK, CURVES, PAGE, "G_mean.pth"}
     assert str(drawn.run / PAGE) in drawn.printed
-    page = read_page(drawn.run)
-    assert [*page.stops] == [*SHOWN]  # the rows are among them
-    assert not page.mnist
+    page, stops = read_page(drawn.run)
+    assert [*stops] == [*SHOWN]  # the rows are among them
+    assert not page["mnist"]
     image = generate(load_generator(drawn.run / "G_mean.pth"), torch.randn(1, 100))
     torch.testing.assert_close(image[0], GRAY)
     for name in [GRID, GIF, WALK, CURVES]:  # the README shows them at half their size
@@ -235,7 +214,7 @@ def test_each_place_keeps_its_z_in_all_pictures(train, call, tmp_path):
         call(TEST, "--run", tmp_path, "--rows", 1, *typed)
         z = sample_z(G, 25, seed)
         images = generate(G, z)
-        torch.testing.assert_close(read_page(tmp_path).z, z)
+        torch.testing.assert_close(torch.tensor(read_page(tmp_path)[0]["z"]), z)
         page, walk = picture(tmp_path / GRID), picture(tmp_path / WALK)
         (_, frame), _ = frames_in(tmp_path / GIF)
         for i in range(25):
@@ -277,30 +256,31 @@ def test_without_d_every_other_picture_is_made_and_one_line_says_why(lost, train
 
 
 def test_curves_are_the_historys_columns_and_the_equilibrium_is_dotted():
-    """Each with its name in its color, at its end, and none on another."""
+    """Each with its name, in its color, at its end, and none on another."""
     losses, scores = pictures.draw_curves([[*row, 99] for row in HISTORY]).axes  # 99: a learner's
-    epochs, *columns = zip(*HISTORY, strict=True)
-    names = ["d_loss", "g_loss", "D(x)", "D(G(z))"]
-    curves = dict(
-        zip(names, zip(columns, [*COLORS][-2:] + [*COLORS][:2], strict=True), strict=True)
-    )
-    log_2 = math.log(2)
-    dotted = {"2 log 2": 2 * log_2, "log 2": log_2, "0.5": 0.5}
-    colors = {text.get_text(): text.get_color() for axes in (losses, scores) for text in axes.texts}
-    assert colors.keys() == {*names, *dotted}
-    for axes, shown in [(losses, names[:2]), (scores, names[2:])]:
-        for line in axes.lines:
-            heights = [*line.get_ydata()]
-            if line.get_linestyle() == ":":
-                (name,) = [name for name, height in dotted.items() if height == heights[0]]
-                assert line.get_color() == colors[name]
-            else:
-                (name,) = [name for name in shown if [*curves[name][0]] == heights]
-                assert line.get_color() == colors[name] == COLORS[curves[name][1]]
-                assert [*line.get_xdata()] == [*epochs]
-        assert len(axes.lines) == len(axes.texts)
-        low, high = axes.get_ylim()
-        assert np.diff(sorted(text.xy[1] for text in axes.texts)).min() > 0.05 * (high - low)
+    epochs, d_loss, g_loss, d_x, d_g_z = zip(*HISTORY, strict=True)
+    log_2, half = (math.log(2), math.log(2)), (0.5, 0.5)
+    expected = {
+        losses: {"d_loss": (d_loss, "d_loss"), "g_loss": (g_loss, "g_loss")},
+        scores: {"D(x)": (d_x, "real"), "D(G(z))": (d_g_z, "fake"), "0.5": (half, None)},
+    }
+    expected[losses] |= {"2 log 2": (tuple(2 * x for x in log_2), "d_loss")}
+    expected[losses] |= {"log 2": (log_2, "g_loss")}
+    for axes, wanted in expected.items():
+        found = {tuple(line.get_ydata()): line for line in axes.lines}
+        texts = {text.get_text(): text for text in axes.texts}
+        assert (texts.keys(), len(found)) == (wanted.keys(), len(wanted))
+        for name, (heights, thing) in wanted.items():
+            line = found[heights]
+            dotted = name in ["2 log 2", "log 2", "0.5"]
+            assert line.get_linestyle() == (":" if dotted else "-")
+            assert dotted or (*line.get_xdata(),) == epochs
+            assert line.get_color() == texts[name].get_color()
+            assert thing is None or line.get_color() == COLORS[thing]
+        in_order = sorted(texts, key=lambda name: texts[name].xy[1])
+        assert in_order == sorted(wanted, key=lambda name: wanted[name][0][-1])
+        apart = np.diff([texts[name].xy[1] for name in in_order]) / np.ptp(axes.get_ylim())
+        assert apart.min() > 0.05
     assert scores.get_ylim() == (0, 1)
     one_epoch = pictures.draw_curves(HISTORY[:1]).axes[0].lines[0]
     assert one_epoch.get_marker() == "o"  # a line through one point would not be seen

@@ -8,20 +8,10 @@ import struct
 import numpy as np
 import pytest
 import torch
-from helpers import (
-    ARCHIVE,
-    ROOT,
-    TEST,
-    TRAIN,
-    first_bytes,
-    first_images,
-    load,
-    picture,
-    save_networks,
-    says,
-    shows,
-)
+from helpers import ARCHIVE, ROOT, TEST, TRAIN, first_bytes, first_images
+from looks import picture, says, shows
 from PIL import Image
+from runs import load, save_networks
 from torch import nn
 
 import MNIST_MLP_GAN_TEST

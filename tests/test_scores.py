@@ -11,16 +11,10 @@ import numpy as np
 import pytest
 import score
 import torch
-from helpers import (
-    ARCHIVES,
-    ROOT,
-    first_images,
-    picture,
-    save_last,
-    save_networks,
-    write_archive,
-)
+from helpers import ARCHIVES, ROOT, first_images, write_archive
+from looks import picture
 from matplotlib.colors import to_rgb
+from runs import save_last, save_networks
 
 from MNIST_MLP_GAN_NETWORK import Generator, generate, picture_seed, sample_z
 from MNIST_MLP_GAN_TEST import COLORS

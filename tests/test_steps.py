@@ -5,7 +5,8 @@ import copy
 import benchmark
 import pytest
 import torch
-from helpers import first_images, load
+from helpers import first_images
+from runs import load
 
 import MNIST_MLP_GAN_TRAIN as ours
 from MNIST_MLP_GAN_NETWORK import Discriminator, Generator

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import ARCHIVE, ARCHIVES, TEST, first_images, save_networks, write_archive
+from helpers import ARCHIVE, ARCHIVES, TEST, first_images, write_archive
+from runs import save_networks
 
 
 def test_options_that_cannot_be(train, tmp_path):
