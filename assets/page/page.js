@@ -48,7 +48,7 @@ const realScores = []; // those of each stop's D, once it was shown
 // ---- The state: what Undo and a reload bring back ----
 // An image is {z}, a fake of the slider's G; or {pixels, kind}, where kind is "real", "drawing", or
 // "changed", by following the gradient.
-// strip are the fakes from one end to the other. copies are an image and what 30 steps made of it.
+// copies are an image and what 30 steps made of it.
 const normal = () =>
   Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
 const newFake = () => ({ z: run.z[0].map(normal) }); // normal: by Box and Muller
@@ -56,13 +56,10 @@ const newFake = () => ({ z: run.z[0].map(normal) }); // normal: by Box and Mulle
 const mix = (a, b, angle) => ({
   z: a.z.map((v, i) => Math.cos(angle) * v + Math.sin(angle) * b.z[i]),
 });
-const newStrip = (a, b) =>
-  [...Array(9)].map((_, i) => (i % 8 ? mix(a, b, (i * Math.PI) / 16) : i ? b : a));
 function begin() {
   const fakes = run.z.map((z) => ({ z }));
   const reals = realImages.slice(0, 25).map((pixels) => ({ pixels, kind: "real" }));
-  const strip = newStrip(fakes[0], fakes[1]);
-  return { fakes, reals, strip, image: fakes[0], copies: null, row: lastRow };
+  return { fakes, reals, image: fakes[0], copies: null, row: lastRow };
 }
 const saved = history.state;
 const restored = saved && saved.of == document.lastModified; // it is not another run's
@@ -134,7 +131,7 @@ function showDots(name, scores) {
   byId(name + "s-mean").textContent = mean.toFixed(2);
 }
 function show() {
-  const { fakes, reals, strip, image, copies } = state;
+  const { fakes, reals, image, copies } = state;
   ({ G, D } = networksOf(state.row));
   const { title } = stops[state.row];
   if (changed("row", state.row)) {
@@ -150,8 +147,6 @@ function show() {
     images.forEach((values, i) => paintInk(tiles[i].firstChild, values));
     showDots("fake", images.map(scoreOf));
   }
-  if (changed("strip", strip, G))
-    strip.forEach((fake, i) => paintInk(between[i].firstChild, pixelsOf(fake)));
   if (changed("bars", image.z))
     bars.forEach((bar, i) => {
       bar.value = image.z ? image.z[i] : 0;
@@ -161,8 +156,8 @@ function show() {
   if (changed("image", image, G)) showImage();
   const three = copies || [image, null, null];
   showCopies(three);
-  const images = [...fakes, ...reals, ...strip, ...three];
-  [...tiles, ...realTiles, ...between, ...copyTiles].forEach((tile, i) =>
+  const images = [...fakes, ...reals, ...three];
+  [...tiles, ...realTiles, ...copyTiles].forEach((tile, i) =>
     set(tile, "aria-pressed", images[i] === image),
   );
   byId("undo").disabled = !past.length;
@@ -333,7 +328,6 @@ const tiles = makeTiles("tiles", "fake", 25, (i) => change({ image: state.fakes[
 const realTiles = makeTiles("reals", "real image", state.reals.length, (i) =>
   change({ image: state.reals[i] }),
 );
-const between = makeTiles("between", "in between", 9, (i) => change({ image: state.strip[i] }));
 const copyTiles = makeTiles("copies", "copy", 3, (i) => {
   const { copies } = state;
   if (copies) change({ image: copies[i], copies });
@@ -344,7 +338,6 @@ byId("new").onclick = () => {
   const place = state.fakes.indexOf(state.image); // the image stays with its tile
   change({ fakes, image: fakes[place] || state.image }, byId("tiles"));
 };
-byId("ends").onclick = () => change({ strip: newStrip(newFake(), newFake()) }, byId("between"));
 const range = (i) => `<label>${i + 1}<input type="range" min="-3" max="3" step="0.1" /></label>`;
 const size = run.z[0].length;
 const bars = fill("bars", Math.min(10, size), range).map((label) => label.lastChild);
