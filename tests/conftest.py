@@ -16,10 +16,11 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def same_start():
-    """Every test starts from the same seed and type of numbers."""
+    """Every test starts from the same seed and type of numbers, and leaves products exact."""
     torch.manual_seed(0)
     yield
     torch.set_default_dtype(torch.float32)
+    assert torch.get_float32_matmul_precision() == "highest"  # or CPUs would differ
 
 
 @pytest.fixture(scope="session")

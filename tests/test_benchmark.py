@@ -19,8 +19,10 @@ def cells(table):
 
 def test_contestants_train_as_their_names_say():
     """Adam's first step changes a weight by the learning rate at most: 0.001 is ours alone."""
+    images = benchmark.load_first_images(250)
+    assert torch.equal(images, first_images(250))
     for name, (start, variables) in benchmark.CONTESTANTS.items():
-        players, start_epoch, train_epoch = start(first_images(250))
+        players, start_epoch, train_epoch = start(images)
         assert [len(batch) for batch in start_epoch()] == [100, 100, 50]
         weight = players[1].linear3.weight
         before = weight.detach().clone()
@@ -29,10 +31,6 @@ def test_contestants_train_as_their_names_say():
         assert (weight - before).abs().max().item() == pytest.approx(lr, rel=0.01)
         assert variables.get("GOMP_SPINCOUNT") == (None if name == "ours" else "300000")
     assert train_epoch is ours.train_epoch
-
-
-def test_first_images_are_read():
-    assert torch.equal(benchmark.load_first_images(30), first_images(30))
 
 
 def test_table_compares_contestants_that_sleep():

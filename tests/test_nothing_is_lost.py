@@ -164,19 +164,15 @@ def test_kill_at_any_moment_leaves_whole_files_of_one_run(train, small_mnist, tm
         shutil.rmtree(tmp_path / "whole")
         for run in folders:
             files = contents(run)
-            networks = {name: files[name] for name in files if name.endswith(".pth")}
-            of_old, of_new = networks.items() <= old.items(), networks.items() <= whole.items()
-            if "last.pt" not in files:
-                assert options == overwrite
-                assert of_old or of_new
-                train(run, *options)
-            elif values(load(run / "last.pt")) == old["last.pt"]:
+            networks = {item for item in files.items() if item[0].endswith(".pth")}
+            of_old, of_new = networks <= old.items(), networks <= whole.items()
+            assert options == resume or of_old or of_new  # never of both
+            whose = values(load(run / "last.pt")) if "last.pt" in files else None
+            if whose == old["last.pt"]:
                 assert start.items() - {*files.items()} <= {("samples.png", start["samples.png"])}
-                assert options == resume or of_old
-                train(run, *options)
-            else:
-                assert of_new
-                train(run, "--resume")
+            assert whose != whole["last.pt"] or of_new
+            assert whose or options == overwrite
+            train(run, *(["--resume"] if whose == whole["last.pt"] else options))
             assert results(run) == whole
     assert contents(tmp_path / "locked").keys() > {"G_2.pth", "last.pt"}
     assert contents(tmp_path / "locked")["samples.png"] == start["samples.png"]
@@ -192,13 +188,16 @@ class {name}(nn.Module):
     def forward(self, x):
         return self.layers(x)
 """
-GENERATOR = (
-    "nn.Linear(latent_size, hidden_size), {}, nn.ReLU(), nn.Linear(hidden_size, 784), nn.Tanh()"
-)
-DISCRIMINATOR = "nn.Linear(784, hidden_size), nn.LeakyReLU(), {}, nn.Sigmoid()"
 NETWORKS = {
-    "batch normalization": ("Generator", GENERATOR.format("nn.BatchNorm1d(hidden_size)")),
-    "dropout": ("Generator", GENERATOR.format("nn.Dropout()")),
+    "batch and weight normalization": (
+        "Generator",
+        "nn.Linear(latent_size, hidden_size), nn.BatchNorm1d(hidden_size), nn.ReLU(), "
+        "nn.utils.parametrizations.weight_norm(nn.Linear(hidden_size, 784)), nn.Tanh()",
+    ),
+    "dropout": (
+        "Generator",
+        "nn.Linear(latent_size, hidden_size), nn.Dropout(), nn.Linear(hidden_size, 784), nn.Tanh()",
+    ),
     "convolution": (
         "Generator",
         "nn.Unflatten(1, (-1, 1, 1)), nn.ConvTranspose2d(latent_size, 4, 7), nn.ReLU(), "

@@ -84,6 +84,7 @@ def test_epochs_are_chosen_early_and_the_last():
     assert pictures.choose_epochs([7, 8, 10, 11, 12, 13], 5) == [7, 8, 10, 11, 13]
     assert pictures.choose_epochs([*range(5)], 5) == [*range(5)]
     assert pictures.choose_epochs([3], 5) == [3]
+    assert pictures.load_mean(dict.fromkeys(range(5)), {}) == {}  # too few for a mean
 
 
 def test_networks_are_loaded_with_the_sizes_of_the_run_of_the_file_or_of_the_caller(tmp_path):

@@ -177,6 +177,8 @@ def test_table_has_the_grids_rows_the_mean_and_what_to_compare_them_with(scored,
     for name, row in expected.items():
         assert table[name] == pytest.approx(row, abs=1e-4, rel=1e-4), name
 
+    rows = score.score_rows({"first": train, "second": None}, real)
+    assert next(rows)["row"] == "first"  # before the second is scored
     lines = scored.printed.splitlines()
     assert lines[0] == "| row | log-likelihood | ± | KL | 1s | precision | recall | distance |"
     columns = "log_likelihood:.1f standard_error:.1f kl:.3f share_1:.0% precision:.3f recall:.3f"

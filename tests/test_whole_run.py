@@ -28,7 +28,7 @@ from runs import contents, load, save_last, save_networks
 
 from MNIST_MLP_GAN_NETWORK import generate
 from MNIST_MLP_GAN_TEST import MNIST, load_generator
-from MNIST_MLP_GAN_TRAIN import load_images, parse_arguments
+from MNIST_MLP_GAN_TRAIN import epoch_line, load_images, parse_arguments
 
 PICTURES = {f"MNIST_MLP_GAN{end}" for end in [".png", ".gif", "_WALK.png", "_CURVES.png", ".html"]}
 EPOCH = r"epoch {}/{} d_loss {:.2f} g_loss {:.2f} D\(x\) {:.2f} D\(G\(z\)\) {:.2f}"
@@ -78,6 +78,7 @@ def test_every_epoch_has_its_line_and_its_checkpoints(train, tmp_path):
     assert last.endswith(f"MNIST_MLP_GAN_TEST.py --run {tmp_path}")
     first, last = train(tmp_path, "--resume").splitlines()
     assert "epoch 3" in last
+    assert epoch_line(2, 40, [1, 1, 0.5, 0.5], seconds_left=129.6).endswith(", 2:10 left")
 
 
 def test_a_run_is_kept_under_its_name(start, edited):
