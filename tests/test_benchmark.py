@@ -33,6 +33,13 @@ def test_contestants_train_as_their_names_say():
     assert train_epoch is ours.train_epoch
 
 
+def test_table_has_medians_of_seconds_and_of_ratios():
+    idle = {"plain loop": [3, 4, 90], "ours": [1, 2, 3]}
+    busy = {"plain loop": [9, 8, 40], "ours": [3, 2, 5]}
+    table = cells(benchmark.format_table(idle, busy))
+    assert table == {"plain loop": [4, 3, 9, 4], "ours": [2, 1, 3, 1]}
+
+
 def test_table_compares_contestants_that_sleep():
     """For 3, 1 and 2 units; beside programs that take CPU time."""
     resource = pytest.importorskip("resource", reason="Windows does not count it")

@@ -243,3 +243,11 @@ def test_links_lead_somewhere(path):
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
         assert target.is_dir() or target.stat().st_size < 2_000_000, link
+
+
+def test_pictures_are_shown_at_half_their_size():
+    """So that all pixels of a digit are equally large, on a screen with twice as many dots, too."""
+    shown = re.findall(r'<img src="(?:\.\./)?(assets/[^"]+)" width="(\d+)"', TEXT)
+    assert len(shown) > 9
+    for name, width in shown:
+        assert Image.open(ROOT / name).width == 2 * int(width), name

@@ -95,20 +95,17 @@ def test_every_epoch_and_every_seed_has_its_own_random_numbers(train, tmp_path):
     assert len(seeds) == 3 * 202  # or a run would repeat another's epochs, a few epochs later
 
 
-@pytest.mark.parametrize(
-    ("options", "lr", "beta1", "hidden", "latent"),
-    [
-        ([], 0.001, 0.5, 256, 100),  # the README's run
-        (["--lr=0.003", "--beta1=0.4", "--hidden-size=7", "--latent-size=5"], 0.003, 0.4, 7, 5),
-    ],
-)
-def test_options_reach_the_networks_and_the_optimizers(options, lr, beta1, hidden, latent):
-    args = ours.parse_arguments([*options, "--device", "cpu"])
-    assert (args.epochs, args.batch_size, args.seed) == (40, 100, 0)
-    D, G, *optimizers = ours.build_networks(args)
-    for network, optimizer in zip([D, G], optimizers, strict=True):
-        (group,) = optimizer.param_groups
-        assert (group["lr"], group["betas"]) == (lr, (beta1, 0.999))
-        assert all(map(torch.Tensor.is_set_to, group["params"], network.parameters()))
-    assert (D.linear1.weight.shape, G.linear1.weight.shape) == ((hidden, 784), (hidden, latent))
-    assert G.latent_size == latent
+def test_options_reach_the_networks_and_the_optimizers():
+    """And the defaults are those of the README's run."""
+    changed = ["--lr=0.003", "--beta1=0.4", "--hidden-size=7", "--latent-size=5"]
+    for options, numbers in [([], (0.001, 0.5, 256, 100)), (changed, (0.003, 0.4, 7, 5))]:
+        lr, beta1, hidden, latent = numbers
+        args = ours.parse_arguments([*options, "--device", "cpu"])
+        assert (args.epochs, args.batch_size, args.seed) == (40, 100, 0)
+        D, G, *optimizers = ours.build_networks(args)
+        for network, optimizer in zip([D, G], optimizers, strict=True):
+            (group,) = optimizer.param_groups
+            assert (group["lr"], group["betas"]) == (lr, (beta1, 0.999))
+            assert all(map(torch.Tensor.is_set_to, group["params"], network.parameters()))
+        assert (D.linear1.weight.shape, G.linear1.weight.shape) == ((hidden, 784), (hidden, latent))
+        assert G.latent_size == latent
