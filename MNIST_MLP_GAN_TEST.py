@@ -22,7 +22,6 @@ import base64
 import json
 import math
 import os
-from copy import deepcopy
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -363,13 +362,13 @@ def fill_page(networks, z, last):
     """
     run = {"z": z.tolist(), "real_images": encode(last["real_images"])}
     run["mnist"] = last["checksum"] == MNIST
-    # If the page gets other numbers, NETWORK was edited, but networks.js was not.
-    rounded = [deepcopy(network).bfloat16().float() for network in [*networks.values()][-1]]
-    run["check"] = compute(*rounded, z[:1]).tolist()
     run["stops"] = []
     for title, (G, D) in networks.items():
         weights = {"G": encode_weights(G), "D": encode_weights(D)}
         run["stops"].append({"title": title, **weights})
+    # If the page gets other numbers, NETWORK was edited, but networks.js was not. (This rounds the
+    # weights of the last G and D, as those on the page are.)
+    run["check"] = compute(G.bfloat16().float(), D.bfloat16().float(), z[:1]).tolist()
 
     page = (PAGE / "page.html").read_text(encoding="utf-8")
     style = (PAGE / "page.css").read_text(encoding="utf-8")
