@@ -22,6 +22,7 @@ import base64
 import json
 import math
 import os
+from copy import deepcopy
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -318,42 +319,38 @@ def encode_weights(network):
     return weights
 
 
-def check_numbers(G, D, z):
-    """Return what torch computes with the page's weights: image, score and gradient for ``z``.
-
-    If the page gets anything else, NETWORK was edited but the page's own networks were not.
-    """
-
-    def call(network, x):
-        weights = network.state_dict().items()
-        rounded = {name: weight.bfloat16().float() for name, weight in weights}
-        return torch.func.functional_call(network, rounded, (x,))
-
+def compute(G, D, z):
+    """Return G's images, D's scores of them and the gradients for ``z``, one after the other."""
     z = z.clone().requires_grad_()
-    image = call(G, z)
-    score = call(D, image)
-    score.log().sum().backward()
-    return torch.cat([image.flatten(), score.flatten(), z.grad.flatten()]).tolist()
+    images = G(z)
+    scores = D(images)
+    (gradients,) = torch.autograd.grad(scores.log().sum(), z)
+    return torch.cat([images.flatten(), scores.flatten(), gradients.flatten()]).detach()
+
+
+def chain(network, slope):
+    """Return ``network`` as assets/page/networks.js computes it: as a chain of its layers."""
+    weights = network.state_dict()
+    names = [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]
+
+    def call(x):
+        for name in names:
+            x = linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+            if name != names[-1]:
+                x = leaky_relu(x, slope)
+        return x
+
+    return call
 
 
 def is_chain(G, D, z):
-    """Say whether ``G`` and ``D`` compute what assets/page/networks.js does: a chain of layers."""
-
-    def chain(network, x, slope):
-        weights = network.state_dict()
-        *names, last = [name[: -len(".weight")] for name in weights if name.endswith(".weight")]
-        for name in names:
-            x = linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
-            x = leaky_relu(x, slope)
-        return linear(x, weights[f"{last}.weight"], weights[f"{last}.bias"])
-
-    with torch.no_grad():
-        try:
-            image = chain(G, z, slope=0).tanh()
-            score = chain(D, image, slope=0.2).sigmoid()
-        except (KeyError, RuntimeError):  # no bias, or no linear layer
-            return False
-        return torch.allclose(image, G(z), atol=1e-4) and torch.allclose(score, D(image), atol=1e-4)
+    """Say whether the page's chains of layers compute what ``G`` and ``D`` do."""
+    G_chain, D_chain = chain(G, slope=0), chain(D, slope=0.2)
+    try:
+        found = compute(lambda z: G_chain(z).tanh(), lambda x: D_chain(x).sigmoid(), z)
+        return torch.allclose(found, compute(G, D, z), atol=1e-4)
+    except (KeyError, RuntimeError):  # no bias, or no linear layer
+        return False
 
 
 def fill_page(networks, z, last):
@@ -366,8 +363,9 @@ def fill_page(networks, z, last):
     """
     run = {"z": z.tolist(), "real_images": encode(last["real_images"])}
     run["mnist"] = last["checksum"] == MNIST
-    *_, (G, D) = networks.values()
-    run["check"] = check_numbers(G, D, z[:1])
+    # If the page gets other numbers, NETWORK was edited, but networks.js was not.
+    rounded = [deepcopy(network).bfloat16().float() for network in [*networks.values()][-1]]
+    run["check"] = compute(*rounded, z[:1]).tolist()
     run["stops"] = []
     for title, (G, D) in networks.items():
         weights = {"G": encode_weights(G), "D": encode_weights(D)}

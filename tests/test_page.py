@@ -1,6 +1,5 @@
 """The page to play with, in a real browser: what it shows, what each control does."""
 
-import io
 import os
 import re
 import shutil
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from helpers import ROOT, first_images
-from PIL import Image
 from torch import nn
 
 import MNIST_MLP_GAN_TEST
@@ -86,7 +84,7 @@ def page(run):
 
 def open_again(page, reduced_motion="reduce", size=LAPTOP):
     page.set_viewport_size(size)
-    page.emulate_media(color_scheme="light", forced_colors="none", reduced_motion=reduced_motion)
+    page.emulate_media(color_scheme="light", reduced_motion=reduced_motion)
     page.clock.install()
     url = page.url
     page.goto("about:blank")  # a reload would bring back the state
@@ -118,11 +116,6 @@ def z_shown(page):
     return np.array(page.eval_on_selector_all("#bars input", "all => all.map(bar => +bar.value)"))
 
 
-def chosen(page):
-    """How many images to press are marked as the one that is shown large."""
-    return page.locator(".tiles [aria-pressed=true]").count()
-
-
 def places(page, selector):
     """Where the dots, the mark or the lines of a row of the chart are, from 0 to 100."""
     return [float(x) for x in re.findall(r' (?:cx|x|x1)="([^%]+)%', page.inner_html(selector))]
@@ -138,11 +131,6 @@ def drag(page, selector, start, end, button="left"):
     page.mouse.up(button=button)
 
 
-def seen(page):
-    """The large image, as the networks see it: (1, 784)."""
-    return torch.tensor(1 - shown(page, "#large")[..., 0] / 127.5).float()
-
-
 def ink(page):
     """Where the large image has ink: (28, 28) bool."""
     return shown(page, "#large")[0, :, 0].reshape(28, 28) < 128
@@ -150,7 +138,6 @@ def ink(page):
 
 def test_every_stop_shows_its_own_networks_and_all_equals_torchs(page, run):
     assert page.locator("#marks span").all_inner_texts() == ["0", "1", "3", "mean"]
-    assert page.locator("#rival option").all_inner_texts() == TITLES
     page.press("#row", "Home")
     for title, G, D in zip(TITLES, run.G, run.D, strict=True):
         assert page.inner_text("#title") == page.get_attribute("#row", "aria-valuetext") == title
@@ -173,14 +160,14 @@ def test_every_stop_shows_its_own_networks_and_all_equals_torchs(page, run):
         assert wish == pytest.approx(gradient / np.abs(gradient).max(), abs=0.05)
         page.press("#row", "ArrowRight")
     page.click("#tiles > :last-child")
-    assert (differ(page, "#large", fakes[-1]) <= 1, chosen(page)) == (True, 2)
+    assert differ(page, "#large", fakes[-1]) <= 1
+    assert page.get_attribute("#tiles > :last-child", "aria-pressed") == "true"
 
 
 def test_a_real_image_is_shown_with_its_score_at_every_stop(page, run):
     assert differ(page, "#reals canvas", REAL_IMAGES[:25]) <= 1
     page.click("#reals > :nth-child(8)")
     assert "real" in page.inner_text("#name")
-    assert page.get_attribute("#reals > :nth-child(8)", "aria-pressed") == "true"
     assert page.locator("#bars :disabled").count() == 10
     for row in [3, 0, 1]:
         page.click(f"#marks > :nth-child({row + 1})")
@@ -191,50 +178,38 @@ def test_a_real_image_is_shown_with_its_score_at_every_stop(page, run):
 
 
 def test_the_verdict_says_whether_d_is_right(open_page):
-    def page_with(score):
+    for score, of_a_fake, of_a_real, of_a_drawing in [
+        (0.9, "real, and is fooled", "real, and is right", "real, and is fooled"),
+        (0.51, "cannot tell", "cannot tell", "cannot tell"),
+        (0.05, "a fake, and is right", "a fake, and is fooled", "strokes"),
+    ]:
         D = Discriminator(hidden_size=2)
         D.linear3.weight.data.zero_()
         D.linear3.bias.data.fill_(torch.logit(torch.tensor(score)).item())
-        return open_page.open({"epoch 1": (Generator(hidden_size=2), D)})
-
-    for score, of_a_fake, of_a_real in [
-        (0.9, "real, and is fooled", "real, and is right"),
-        (0.2, "a fake, and is right", "a fake, and is fooled"),
-        (0.51, "cannot tell", "cannot tell"),
-    ]:
-        page = page_with(score)
+        page = open_page.open({"epoch 1": (Generator(hidden_size=2), D)})
         assert of_a_fake in page.inner_text("#says")
         page.click("#reals > :first-child")
         assert of_a_real in page.inner_text("#says")
+        page.click("#draw")
+        assert "blank" in page.inner_text("#says")
+        drag(page, "#large", (0.25, 0.5), (0.75, 0.5))
+        assert of_a_drawing in page.inner_text("#says")
 
 
-class Deep(Generator):
-    """A Generator with one more hidden layer."""
-
-    def __init__(self):
-        super().__init__(**SMALL)
-        self.linear3, self.linear4 = nn.Linear(64, 64), self.linear3
-
-    def forward(self, z):
-        x = self.relu(self.linear2(self.relu(self.linear1(z))))
-        return self.tanh(self.linear4(self.relu(self.linear3(x))))
-
-
-def test_one_more_layer_needs_no_other_page(open_page):
-    G, D = Deep(), Discriminator(**SMALL)
+def test_other_layers_need_no_other_page(open_page):
+    first, second, third = nn.Linear(100, 64), nn.Linear(64, 48), nn.Linear(48, 32)
+    G = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third, nn.ReLU(), nn.Linear(32, 784))
+    G.append(nn.Tanh())
+    D = Discriminator(**SMALL)
     page = open_page.open({"epoch 1": (G, D)})
     assert is_chain(G, D, Z)
     assert differ(page, "#tiles canvas", G(Z)) <= 3
 
 
-CHANGES = [
-    ("D", "leaky_relu", nn.ReLU()),
-    ("G", "relu", nn.Tanh()),
-    ("G", "linear2", nn.GELU()),
-]
-
-
-@pytest.mark.parametrize(("network", "layer", "change"), CHANGES)
+@pytest.mark.parametrize(
+    ("network", "layer", "change"),
+    [("D", "leaky_relu", nn.ReLU()), ("G", "relu", nn.Tanh()), ("G", "linear2", nn.GELU())],
+)
 def test_changed_network_is_noticed(network, layer, change, open_page):
     networks = {"G": Generator(**SMALL), "D": Discriminator(**SMALL)}
     setattr(networks[network], layer, change)
@@ -242,6 +217,10 @@ def test_changed_network_is_noticed(network, layer, change, open_page):
     page = open_page.open({"epoch 1": tuple(networks.values())})
     assert "MNIST_MLP_GAN_NETWORK.py were changed" in page.inner_text("body")
     assert open_page.wrong.pop()
+
+
+def test_a_network_without_weights_is_no_chain():
+    assert not is_chain(nn.Identity(), Discriminator(**SMALL), Z)
 
 
 @pytest.mark.parametrize("name", ["discriminatorBackward", "generatorBackward"])
@@ -260,33 +239,25 @@ class Edited(Generator):
         return super().forward(z) * 0.9
 
 
-@pytest.mark.parametrize("kind", [Generator, Edited])
-def test_the_script_says_when_the_page_needs_a_change(kind, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(MNIST_MLP_GAN_TEST, "Generator", kind)
-    D, G = Discriminator(**SMALL), kind(**SMALL)
-    torch.save(G.state_dict(), tmp_path / "G_0.pth")
-    torch.save(D.state_dict(), tmp_path / "D_0.pth")
+def test_the_script_says_when_the_page_needs_a_change(tmp_path, capsys, monkeypatch):
     options = {"hidden_size": 64, "latent_size": 100}
     last = {"options": options, "checksum": "", "real_images": REAL, "history": []}
     torch.save(last, tmp_path / "last.pt")
-    MNIST_MLP_GAN_TEST.main(["--run", str(tmp_path)])
-    *_, line = capsys.readouterr().out.splitlines()
-    assert ("networks.js" in line) == (kind is Edited)
+    torch.save(Generator(**SMALL).state_dict(), tmp_path / "G_0.pth")
+    torch.save(Discriminator(**SMALL).state_dict(), tmp_path / "D_0.pth")
+    for kind in [Generator, Edited]:
+        monkeypatch.setattr(MNIST_MLP_GAN_TEST, "Generator", kind)
+        MNIST_MLP_GAN_TEST.main(["--run", str(tmp_path)])
+        assert ("networks.js" in capsys.readouterr().out) == (kind is Edited)
 
 
-def test_121_stops_have_few_marks(open_page):
+def test_a_long_run_on_other_images(open_page):
     pair = Generator(hidden_size=2), Discriminator(hidden_size=2)
-    page = open_page.open({f"epoch {epoch}": pair for epoch in range(121)})
+    networks = {f"epoch {epoch}": pair for epoch in range(121)}
+    page = open_page.open(networks, checksum="others")
     assert 5 <= page.locator("#marks span").count() <= 10
     assert page.locator("#mean").is_hidden()
-
-
-def test_a_run_on_other_images_is_not_told_of_digits(open_page, page):
-    assert "MNIST" in page.inner_text("body")
-    networks = {"epoch 1": (Generator(**SMALL), Discriminator(**SMALL))}
-    page = open_page.open(networks, checksum="others")
     assert not re.search(r"MNIST|digit", page.inner_text("body"))
-    assert "real images" in page.inner_text("body")
 
 
 def test_without_scripts_one_sentence_says_what_to_do(open_page):
@@ -295,46 +266,23 @@ def test_without_scripts_one_sentence_says_what_to_do(open_page):
     assert "open it in a browser" in page.inner_text("body")
 
 
-def test_play_goes_through_all_stops_in_six_seconds_and_goes_on_where_it_was_stopped(page, run):
+def test_play_takes_six_seconds_and_goes_on_where_it_was_stopped(page, run):
     page.clock.run_for(20_000)  # nothing moves before one presses it
     assert page.inner_text("#title") == TITLES[-1]
-    page.click("#tiles > :nth-child(3)")
-    before = all_shown(page)
     page.click("#play")
-    for milliseconds, row in [(200, 0), (1700, 0), (300, 1), (3600, 2), (300, 3), (9000, 3)]:
+    for milliseconds, row in [(1900, 0), (300, 1), (3600, 2), (300, 3), (9000, 3)]:
         page.clock.run_for(milliseconds)
         assert page.inner_text("#title") == TITLES[row]
         assert page.inner_text("#play") == ("Play" if row == 3 else "Stop")
-        fakes = run.G[row](Z)
-        assert max(differ(page, "#tiles canvas", fakes), differ(page, "#large", fakes[2])) <= 1
-        assert places(page, "#mark") == pytest.approx([100 * run.D[row](fakes[2]).item()], abs=0.1)
+        assert differ(page, "#tiles canvas", run.G[row](Z)) <= 1
     page.click("#play")
     page.clock.run_for(3000)
     page.click("#play")  # stops it
     page.clock.run_for(9000)
     assert page.inner_text("#title") == TITLES[1]
     page.click("#play")
-    for milliseconds, row in [(1800, 1), (400, 2), (2000, 3)]:
-        page.clock.run_for(milliseconds)
-        assert page.inner_text("#title") == TITLES[row]
-    page.click("#undo")
-    page.click("#undo")
-    page.click("#undo")
-    assert all_shown(page) == before
-
-
-def test_undo_during_motion_stops_it(page):
-    before = all_shown(page)
-    for control in ["#play", "#walk", "#follow"]:
-        page.click(control)
-        page.clock.run_for(1500)
-        assert all_shown(page) != before
-        assert page.get_attribute("#says", "aria-live") == "off"  # or it would speak all the time
-        page.click("#undo")
-        page.clock.run_for(1500)
-        assert all_shown(page) == before
-        assert page.inner_text(control) != "Stop"
-    assert page.get_attribute("#says", "aria-live") == "polite"
+    page.clock.run_for(2200)
+    assert page.inner_text("#title") == TITLES[2]
 
 
 def test_it_plays_once_when_its_fakes_are_first_seen(page):
@@ -384,7 +332,6 @@ def test_new_z_is_normal_and_a_walk_goes_from_z_to_z_on_an_arc(page):
     numbers = np.stack(drawn)
     assert abs(numbers.mean()) < 0.15
     assert abs(numbers.std() - 1) < 0.15
-    assert 0.02 < (np.abs(numbers) > 2).mean() < 0.08
     page.click("#walk")
     page.clock.run_for(16)  # to its first frame
     path = [z_shown(page)]
@@ -398,10 +345,6 @@ def test_new_z_is_normal_and_a_walk_goes_from_z_to_z_on_an_arc(page):
             in_range = (np.abs([path[start], path[start + 8]]) < 3).all(axis=0)
             assert path[start + i][in_range] == pytest.approx(between[in_range], abs=0.2)
     assert np.abs(path[8] - path[0]).max() > 1
-    page.click("#bars input >> nth=4")  # stops it
-    stopped = z_shown(page)
-    page.clock.run_for(1000)
-    assert (z_shown(page) == stopped).all()
 
 
 def test_what_has_a_z_wanders_and_what_has_none_stays(page):
@@ -420,7 +363,6 @@ def test_what_has_a_z_wanders_and_what_has_none_stays(page):
 
 
 def test_one_bar_changes_one_number(page, run):
-    assert page.locator("#bars input").count() == 10
     z = Z[:1].clone()
     assert z_shown(page) == pytest.approx(z[0, :10].clamp(-3, 3).numpy(), abs=0.051)
     for number, key, value in [(4, "End", 3), (7, "Home", -3)]:
@@ -430,69 +372,28 @@ def test_one_bar_changes_one_number(page, run):
         assert z_shown(page) == pytest.approx(z[0, :10].clamp(-3, 3).numpy(), abs=0.051)
 
 
-def test_a_drawing_is_ones_own_and_every_stop_s_d_judges_it(page, run):
-    fake = all_shown(page)
-    page.click("#large")  # not over the fake
+def test_a_drawing_is_ones_own_and_d_judges_it(page, run):
+    page.click("#draw")
     assert ink(page).sum() == 0
+    assert page.inner_text("#score") == f"{run.D[-1](-torch.ones(784)).item():.2f}"
     drag(page, "#large", (0.25, 0.5), (0.75, 0.5))
     rows, columns = np.nonzero(ink(page))
     assert (min(rows), max(rows), min(columns), max(columns)) == (13, 14, 6, 21)
     assert "your drawing" in page.inner_text("#name")
-    assert chosen(page) == 1  # as the start of 30 steps, and nowhere else
-    drawn = shown(page, "#large")
-    for row in [3, 0, 1]:
-        page.click(f"#marks > :nth-child({row + 1})")
-        assert (shown(page, "#large") == drawn).all()
-        assert page.inner_text("#score") == f"{run.D[row](seen(page)).item():.2f}"
+    before = ink(page).sum()
     drag(page, "#large", (0.5, 0.2), (0.5, 0.8))  # a second stroke goes on
-    assert ink(page).sum() > (drawn[..., 0] < 128).sum() + 20
-    for _ in range(5):
-        page.click("#undo")
-    assert all_shown(page) == fake
-
-    page.click("#draw")
-    assert "blank" in page.inner_text("#says")
-    assert page.inner_text("#score") == f"{run.D[-1](-torch.ones(784)).item():.2f}"
-    page.keyboard.press("Control+z")
-    assert all_shown(page) == fake
-    page.click("#retouch")  # on purpose
-    before = shown(page, "#large")
-    drag(page, "#large", (0.1, 0.1), (0.2, 0.1))
-    changed = (shown(page, "#large") != before).any(axis=2).sum()
-    assert 5 < changed < 50
+    assert ink(page).sum() > before + 20
+    drawing = torch.tensor(1 - shown(page, "#large")[..., 0] / 127.5).float()
+    assert page.inner_text("#score") == f"{run.D[-1](drawing).item():.2f}"
     page.click("#clear")
     assert ink(page).sum() == 0
-    assert "blank" in page.inner_text("#says")
 
 
-def test_a_bad_drawing_is_explained(open_page):
-    D = Discriminator(hidden_size=2)
-    D.linear3.bias.data.fill_(-9)
-    page = open_page.open({"epoch 1": (Generator(hidden_size=2), D)})
-    assert "strokes" not in page.inner_text("#says")
+def test_other_buttons_and_drags_from_elsewhere_do_not_draw(page):
     page.click("#draw")
-    drag(page, "#large", (0.25, 0.5), (0.75, 0.5))
-    assert "strokes" in page.inner_text("#says")
-
-
-def test_drawing_with_other_buttons_from_elsewhere_and_with_keys(page):
-    page.click("#draw")  # and the image has the focus
     drag(page, "#large", (0.5, 1.2), (0.5, 0.5))  # begins elsewhere
     drag(page, "#large", (0.2, 0.5), (0.5, 0.5), button="right")
     assert ink(page).sum() == 0
-    page.focus("#large")
-    for key in ["ArrowLeft", "Space", *["ArrowDown"] * 8, "Space", "ArrowRight"]:
-        page.keyboard.press(key)
-    rows, columns = np.nonzero(ink(page))
-    assert (min(rows), max(rows), min(columns), max(columns)) == (13, 23, 12, 14)
-    pen = page.locator("#pen").bounding_box()
-    page.keyboard.press("Space")
-    page.keyboard.press("Control+z")  # which lifts the pen
-    page.keyboard.press("Control+z")  # all of the line
-    page.keyboard.press("ArrowLeft")
-    assert ink(page).sum() == 0
-    page.mouse.click(pen["x"] + 1, pen["y"] + 1)  # the pen lets it through
-    assert ink(page).sum() >= 4
 
 
 @pytest.mark.parametrize("row", [3, 1])
@@ -519,17 +420,16 @@ def test_follow_takes_30_steps_with_two_copies_side_by_side(row, page, run):
         scores = [float(text.split()[-1]) for text in texts]
         # The page clamps the pixels after every step.
         assert scores == pytest.approx(D(torch.cat(three)).flatten().tolist(), abs=0.04)
-    assert scores[1] > scores[0] < scores[2]
     page.click("#tiles > :nth-child(4)")  # it is shown already
     for number, copy in enumerate(three, start=1):
         page.click(f"#copies > :nth-child({number})")
         assert differ(page, "#large", copy) <= 9
-        assert page.get_attribute(f"#copies > :nth-child({number})", "aria-pressed") == "true"
     page.press("#row", "Home")  # another G: the copies are not its own
     assert page.locator("#copies :disabled").count() == 2
 
 
 def test_what_has_no_z_follows_with_its_pixels_and_says_why(page):
+    assert page.locator("#why").is_hidden()
     page.click("#draw")
     assert "no z" in page.inner_text("#why")
     page.click("#follow")
@@ -537,10 +437,6 @@ def test_what_has_no_z_follows_with_its_pixels_and_says_why(page):
     assert page.locator("#copies :disabled").all_inner_texts() == ["z changed\n\xa0"]
     assert ink(page).sum() == 0
     assert (shown(page, "#copies > :nth-child(2) canvas")[..., 0] < 255).any()
-    page.click("#reals > :first-child")
-    assert "no z" in page.inner_text("#why")
-    page.click("#tiles > :first-child")
-    assert page.locator("#why").is_hidden()
 
 
 def test_undo_takes_back_one_press_after_the_other(page):
@@ -553,15 +449,13 @@ def test_undo_takes_back_one_press_after_the_other(page):
     clicks = ["#clear", "#new", "#tiles > :nth-child(7)", "#walk", "#follow"]
     clicks += ["#copies > :nth-child(2)", "#reals > :nth-child(9)", "#tiles > :nth-child(5)"]
     for press in [
-        partial(page.click, "#large"),
+        partial(page.click, "#draw"),
         partial(drag, page, "#large", (0.2, 0.3), (0.8, 0.3)),
         *[partial(page.click, selector) for selector in clicks],
         lambda: (page.focus("#row"), hold("ArrowLeft")),
         lambda: (page.focus("#bars input >> nth=4"), hold("ArrowRight")),
         partial(drag, page, "#bars input >> nth=6", (0.1, 0.5), (0.9, 0.5)),
-        partial(page.click, "#retouch"),
-        partial(drag, page, "#large", (0.2, 0.6), (0.8, 0.6)),
-        lambda: (page.focus("#new"), hold("Enter")),
+        lambda: (page.focus("#new"), hold("Enter")),  # presses it once
         partial(page.click, "#play"),
     ]:
         press()
@@ -571,31 +465,31 @@ def test_undo_takes_back_one_press_after_the_other(page):
     for number, state in enumerate([*states[-2::-1], states[0]]):
         page.keyboard.press("Control+z") if number % 2 else page.click("#undo", force=True)
         assert all_shown(page) == state
-
-
-def test_what_changes_nothing_needs_no_undo(page):
     for selector in ["#tiles > :first-child", "#marks > :last-child", "#copies > :first-child"]:
-        page.click(selector)
-    assert page.is_disabled("#undo")
-    page.click("#draw")
-    page.click("#draw")
-    page.click("#undo")
+        page.click(selector)  # what changes nothing needs no undo
     assert page.is_disabled("#undo")
 
 
-def test_a_held_key_presses_a_button_once_and_still_scrolls(page):
-    page.focus("#new")
-    for key in ["Enter", "Space", "PageDown"]:
-        before, place = all_shown(page), page.evaluate("scrollY")
-        page.keyboard.down(key)
-        once = all_shown(page)
-        page.keyboard.down(key)
-        page.keyboard.down(key)
-        page.keyboard.up(key)
-        if key == "Enter":
-            assert before != once == all_shown(page)
+def test_undo_during_motion_stops_it(page):
+    before = all_shown(page)
+    for control in ["#play", "#walk", "#follow"]:
+        page.click(control)
+        page.clock.run_for(1500)
+        assert all_shown(page) != before
+        assert page.get_attribute("#says", "aria-live") == "off"  # or it would speak all the time
+        page.click("#undo")
+        page.clock.run_for(1500)
+        assert all_shown(page) == before
+        assert page.inner_text(control) != "Stop"
+    assert page.get_attribute("#says", "aria-live") == "polite"
+
+
+def test_page_down_scrolls_while_a_button_has_the_focus(page):
     page.clock.resume()
-    page.wait_for_function(f"scrollY > {place + 600}")  # more than one page
+    page.focus("#new")
+    for _ in range(3):  # as a key that is held repeats
+        page.keyboard.down("PageDown")
+    page.wait_for_function("scrollY > 600")  # more than one page
 
 
 def test_a_swipe_scrolls_until_one_wants_to_draw(page):
@@ -604,7 +498,7 @@ def test_a_swipe_scrolls_until_one_wants_to_draw(page):
     session = page.context.new_cdp_session(page)
 
     def swipe(control):
-        page.focus(control)
+        page.locator(control).scroll_into_view_if_needed()
         before, place = all_shown(page), page.evaluate("scrollY")
         x, y, width, height = page.locator(control).bounding_box().values()
         for move in range(5):
@@ -621,12 +515,10 @@ def test_a_swipe_scrolls_until_one_wants_to_draw(page):
     assert swipe("#large") == (False, True)
 
 
-def test_game_counts_for_each_stop_and_an_image_brings_the_next_pair(page, run):
+def test_the_game_counts_for_each_stop(page, run):
     reals, fakes = [], []
     for row in [3, 1]:
-        page.select_option("#rival", TITLES[row])  # which is the slider
-        page.locator("#game").scroll_into_view_if_needed()
-        assert page.inner_text("#title") == TITLES[row]
+        page.click(f"#marks > :nth-child({row + 1})")
         yours, ds = 0, 0
         for number in range(1, 9):
             images = 255 - shown(page, "#pair canvas")[..., 0]
@@ -640,80 +532,70 @@ def test_game_counts_for_each_stop_and_an_image_brings_the_next_pair(page, run):
             page.dblclick("#pair button >> nth=0")  # as one press
             answer = page.inner_text("#answer")
             assert answer.startswith(["Yes, the one on the left", "No, the one on the right"][real])
-            assert f"you {yours} of {number}, D {ds} of {number}." in answer
+            assert f"({TITLES[row]}): you {yours} of {number}, D {ds} of {number}." in answer
             given = [float(score) for score in re.findall(r"[01]\.\d\d", answer)]
             assert given == pytest.approx(scores, abs=0.011)
-            page.keyboard.down("Enter")
-            page.keyboard.down("Enter")  # it is held: not the next answer
-            page.keyboard.up("Enter")
+            page.click("#next")
             assert page.inner_text("#answer") == ""
         assert 0 < yours < number
         assert ds > 0
     assert len({*reals}) == 16  # none twice
     assert max(reals) >= 100  # not only those that have dots
     assert all(np.abs(one - other).max() > 9 for one, other in pairwise(fakes))
-    page.click("#pair button >> nth=1")
-    page.click("#next")
-    assert page.inner_text("#answer") == ""
-
-
-def test_the_games_fakes_are_the_stop_s(page, run):
-    page.select_option("#rival", TITLES[0])  # whose G draws the same from every z
+    page.press("#row", "Home")  # whose G draws the same from every z
     fake_image = 127.5 * (1 + run.G[0](Z[:1]).detach().numpy())
     images = 255 - shown(page, "#pair canvas")[..., 0]
     assert np.abs(images - fake_image).max(axis=1).min() <= 1
 
 
-PARTS = "#panel, #panel *:not(circle, line, path)"
 BOXES = """all => all.map(one => one.getBoundingClientRect())
     .map(box => [box.left, box.right, box.top, box.bottom])"""
 
 
-@pytest.mark.parametrize("width", [320, 390, 640, 844, 1024, 1366, 1920])
-def test_at_every_width_all_is_in_view_and_the_answer_below_its_images(width, page):
-    page.click("#pair button >> nth=0")
+@pytest.mark.parametrize(
+    ("width", "font"),
+    [(320, "100%"), (390, "200%"), (640, "100%"), (844, "100%"), (1366, "150%"), (1920, "100%")],
+)
+def test_at_every_width_all_is_in_its_place(width, font, page):
     page.set_viewport_size({"width": width, "height": 640})
-    for selector in ["#clear, #tiles > :first-child", "#draw"]:
-        page.click(f"{selector} >> visible=true")
+    page.evaluate("size => (document.documentElement.style.fontSize = size)", font)
+    page.click("#pair button >> nth=0")
+    for selector in ["#tiles > :first-child", "#draw"]:
+        page.evaluate(f"document.querySelector('{selector}').click()")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         left, right, *_ = np.transpose(page.eval_on_selector_all("canvas, button, input, p", BOXES))
         assert left.min() >= 0
         assert right.max() <= width
-    page.evaluate("document.querySelector('#answer').scrollIntoView({ block: 'end' })")
-    (*_, top, bottom), (*_, answer_top, answer_bottom) = page.eval_on_selector_all(
-        "#pair, #answer", BOXES
-    )
-    assert 0 <= answer_top - bottom < 30
-    assert 0 <= top < answer_bottom <= 641
+        parts = "#panel, #panel *:not(circle, line)"
+        (_, edge, *_), *parts = page.eval_on_selector_all(parts, BOXES)
+        assert max(right for _, right, *_ in parts) <= edge
 
 
-SIZES = [(1366, 640), (1366, 500), (844, 390), (700, 800), (667, 375), (375, 548), (341, 192)]
-SIZES += [(360, 610)]
-
-
-@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(1366, 768), (1366, 500), (844, 390), (700, 800), (667, 375), (360, 610), (341, 192)],
+)
 def test_one_sees_the_image_after_a_press_and_draws_on_a_large_one(width, height, page):
     page.set_viewport_size({"width": width, "height": height})
     page.click("#follow")
     page.clock.run_for(2100)
     controls = [f"#{tiles} > :nth-child(2)" for tiles in ["copies", "tiles", "reals"]]
-    for control in [*controls, "#retouch", "#tiles > :last-child", "#draw", "#clear"]:
+    for control in [*controls, "#draw", "#tiles > :last-child", "#draw"]:
         page.evaluate("scrollTo(0, document.body.scrollHeight)")
         page.evaluate(f"document.querySelector('{control}').click()")
         ((left, right, top, bottom),) = page.eval_on_selector_all("#large", BOXES)
         assert -1 <= top < bottom <= height + 1
-    assert right - left >= min(0.75 * width, 0.4 * height)
-    panel, *parts = page.eval_on_selector_all(PARTS, BOXES)
-    assert max(right for _, right, *_ in parts) <= panel[1]
+    assert right - left >= min(0.75 * width, 0.4 * height, 220)
     if height > 370:
-        assert -1 <= panel[2] < panel[3] <= height + 1  # with Undo and Clear
+        ((*_, top, bottom),) = page.eval_on_selector_all("#panel", BOXES)
+        assert -1 <= top < bottom <= height + 1  # with Undo and Clear
     for control, answer in [("#follow", "#copies"), ("#pair > :first-child", "#answer")]:
         page.evaluate(f"document.querySelector('{control}').click()")
         ((*_, top, bottom),) = page.eval_on_selector_all(answer, BOXES)
         assert min(bottom, height) - max(0, top) >= min(bottom - top, height) - 1
 
 
-@pytest.mark.parametrize(("width", "height"), [(1366, 640), (844, 390), (700, 800), (390, 664)])
+@pytest.mark.parametrize(("width", "height"), [(1366, 640), (844, 390), (390, 664)])
 def test_the_image_stays_in_view_where_there_is_room(width, height, page):
     page.set_viewport_size({"width": width, "height": height})
     for control in ["#row", "#tiles > :last-child", "#bars input >> nth=9", "#follow"]:
@@ -725,22 +607,8 @@ def test_the_image_stays_in_view_where_there_is_room(width, height, page):
         assert panel[3] <= box["y"] or panel[1] <= box["x"]  # below it, or beside it
 
 
-@pytest.mark.parametrize(
-    ("width", "height", "font"), [(341, 160, "100%"), (390, 664, "150%"), (390, 664, "200%")]
-)
-def test_zoomed_in_the_images_stay_large_and_nothing_leaves_its_place(width, height, font, page):
-    page.set_viewport_size({"width": width, "height": height})
-    page.evaluate("size => (document.documentElement.style.fontSize = size)", font)
-    page.click("#pair button >> nth=0")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    large, *pair = page.eval_on_selector_all("#large, #pair canvas", BOXES)
-    assert min(right - left for left, right, *_ in [large, *pair]) >= 80
-    panel, *parts = page.eval_on_selector_all(PARTS, BOXES)
-    assert max(right for _, right, *_ in parts) <= panel[1]
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_targets_are_large_and_colors_apart(page, scheme):
+def test_axe_finds_nothing_and_targets_are_large(page, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size(PHONE)
@@ -749,20 +617,7 @@ def test_axe_finds_nothing_targets_are_large_and_colors_apart(page, scheme):
     page.click("#pair button >> nth=0")
     assert axe.run(page).response["violations"] == []
     sizes = "all => all.map(o => [o.offsetWidth, o.offsetHeight])"
-    assert np.min(page.eval_on_selector_all("button, select, #row", sizes)) >= 24
-    # Dots, marks and tracks: a contrast of 3 with the card
-    names = ["card", "line", "real", "fake", "gradient", "less", "text", "focus"]
-    program = """names => names.map(name => {
-        const probe = document.body.appendChild(document.createElement("i"));
-        probe.style.color = `var(--${name})`;
-        return getComputedStyle(probe).color.match(/\\d+/g).map(Number);
-    })"""
-    linear = (np.array(page.evaluate(program, names)) / 255) ** 2.2
-    card, *others = linear @ [0.2126, 0.7152, 0.0722] + 0.05
-    assert min(max(card, other) / min(card, other) for other in others) >= 3
-    picture = Image.open(io.BytesIO(page.locator("#large").screenshot())).convert("L")
-    # Light ink on dark paper in dark mode
-    assert (picture.getpixel((30, 30)) > 128) == (scheme == "light")
+    assert np.min(page.eval_on_selector_all("button, input", sizes)) >= 24
 
 
 def test_readme_names_the_sections_in_their_order(page):

@@ -43,7 +43,6 @@ const realImages = [...Array(bytes.length / 784)].map((_, i) =>
   Float32Array.from(bytes.subarray(784 * i, 784 * (i + 1)), (v) => v / 127.5 - 1),
 );
 const scoreOf = (image) => discriminator(D, image).score;
-const realScores = []; // those of each stop's D, once it was shown
 
 // ---- The state: what Undo and a reload bring back ----
 // An image is {z}, a fake of the slider's G; or {pixels, kind}, where kind is "real", "drawing", or
@@ -51,6 +50,7 @@ const realScores = []; // those of each stop's D, once it was shown
 // copies are an image and what 30 steps made of it.
 const normal = () =>
   Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+const blank = { pixels: new Float32Array(784).fill(-1), kind: "drawing" };
 const newFake = () => ({ z: run.z[0].map(normal) }); // normal: by Box and Muller
 // From a to b on an arc, angle from 0 to pi / 2: what lies between is as normal as a and b.
 const mix = (a, b, angle) => ({
@@ -59,13 +59,11 @@ const mix = (a, b, angle) => ({
 function begin() {
   const fakes = run.z.map((z) => ({ z }));
   const reals = realImages.slice(0, 25).map((pixels) => ({ pixels, kind: "real" }));
-  return { fakes, reals, image: fakes[0], copies: null, row: lastRow };
+  return { fakes, reals, image: fakes[0], copies: null, row: lastRow, of: document.lastModified };
 }
-const saved = history.state;
-const restored = saved && saved.of == document.lastModified; // it is not another run's
-let state = restored ? saved.state : begin();
-const save = () => history.replaceState({ of: document.lastModified, state }, "");
-addEventListener("beforeunload", save); // "pagehide" is too late in Chrome
+const restored = history.state?.of == document.lastModified; // it is not another run's
+let state = restored ? history.state : begin();
+addEventListener("beforeunload", () => history.replaceState(state, "")); // "pagehide" is too late
 let past = [];
 function remember() {
   endOpening();
@@ -88,7 +86,6 @@ function update(what) {
 }
 function undo() {
   stop();
-  lift();
   state = past.pop() || state;
   show();
 }
@@ -98,23 +95,17 @@ function look(element = panel.clientHeight < innerHeight ? panel : large) {
 }
 
 // ---- What is shown ----
-const [panel, large, row, rival] = ["panel", "large", "row", "rival"].map(byId);
+const [panel, large, row] = ["panel", "large", "row"].map(byId);
 let pixels; // of the image
 let running; // the id of the button whose motion goes on
 let opening = false; // whether that began by itself
-const shown = {}; // what each part of the page was last drawn from
-function changed(part, ...from) {
-  const same = shown[part] && from.every((value, i) => value === shown[part][i]);
-  shown[part] = from;
-  return !same;
-}
+let before = {}; // the state that was last shown
 const canDraw = () => state.image.kind == "drawing";
 const pixelsOf = (image) => image.pixels || generator(G, image.z).image;
-const set = (element, name, value) => element.setAttribute(name, value);
 function paint(canvas, values, color) {
   const data = new ImageData(28, 28);
   values.forEach((v, i) => data.data.set(color(v), 4 * i));
-  canvas.getContext("2d", { willReadFrequently: canvas == large }).putImageData(data, 0, 0);
+  canvas.getContext("2d").putImageData(data, 0, 0);
 }
 function paintInk(canvas, values) {
   paint(canvas, values, (v) => {
@@ -132,35 +123,35 @@ function showDots(name, scores) {
 }
 function show() {
   const { fakes, reals, image, copies } = state;
-  ({ G, D } = networksOf(state.row));
-  const { title } = stops[state.row];
-  if (changed("row", state.row)) {
-    row.value = rival.selectedIndex = state.row;
+  const newRow = state.row !== before.row;
+  if (newRow) {
+    ({ G, D } = networksOf(state.row));
+    const { title } = stops[state.row];
+    row.value = state.row;
+    row.ariaValueText = title;
     byId("title").textContent = title;
-    set(row, "aria-valuetext", title);
-    realScores[state.row] ||= realImages.slice(0, 100).map(scoreOf);
-    showDots("real", realScores[state.row]);
+    showDots("real", realImages.slice(0, 100).map(scoreOf));
     newPair();
   }
-  if (changed("tiles", fakes, G)) {
+  if (newRow || fakes !== before.fakes) {
     const images = fakes.map(pixelsOf);
     images.forEach((values, i) => paintInk(tiles[i].firstChild, values));
     showDots("fake", images.map(scoreOf));
   }
-  if (changed("bars", image.z))
-    bars.forEach((bar, i) => {
-      bar.value = image.z ? image.z[i] : 0;
-      bar.disabled = !image.z;
-    });
-  byId("noz").hidden = image.z;
-  if (changed("image", image, G)) showImage();
+  if (newRow || image !== before.image) showImage();
   const three = copies || [image, null, null];
-  showCopies(three);
+  three.forEach(showCopy);
   const images = [...fakes, ...reals, ...three];
-  [...tiles, ...realTiles, ...copyTiles].forEach((tile, i) =>
-    set(tile, "aria-pressed", images[i] === image),
-  );
+  [...tiles, ...realTiles, ...copyTiles].forEach((tile, i) => {
+    tile.ariaPressed = images[i] === image;
+  });
+  bars.forEach((bar, i) => {
+    bar.value = image.z ? image.z[i] : 0;
+    bar.disabled = !image.z;
+  });
+  byId("why").hidden = image.z;
   byId("undo").disabled = !past.length;
+  before = state;
 }
 const names = {
   fake: "this fake",
@@ -175,15 +166,11 @@ function showImage() {
   paintInk(large, pixels);
   byId("kind").textContent = names[kind];
   document.documentElement.classList.toggle("drawing", canDraw());
-  byId("retouch").disabled = canDraw();
-  byId("clear").textContent = canDraw() ? "Clear" : "Draw";
+  byId("clear").hidden = !canDraw();
   const layers = discriminator(D, pixels);
   const { score } = layers;
   byId("score").textContent = score.toFixed(2);
-  const x = 100 * score;
-  byId("mark").innerHTML = canDraw()
-    ? `<svg x="${x}%" y="50%" overflow="visible"><path d="M-9 0L0-9L9 0L0 9z" /></svg>`
-    : `<circle class="${kind}" cx="${x}%" cy="50%" r="6" />`;
+  byId("mark").innerHTML = `<circle class="${kind}" cx="${100 * score}%" cy="50%" r="6" />`;
   byId("says").textContent = verdict(kind, score);
   const gradient = discriminatorBackward(D, layers);
   const most = Math.max(...gradient.map(Math.abs));
@@ -195,23 +182,19 @@ function verdict(kind, score) {
   if (pixels.every((v) => v == -1))
     return "A blank image! G makes none, so D never had to learn about it.";
   if (canDraw() && score < 0.1)
-    return "D knows how the strokes of real images look, not what they show.";
+    return "D takes it for a fake. It knows how real strokes look, not what they show.";
   if (score > 0.45 && score < 0.55) return "D cannot tell.";
   const wrong = score > 0.5 != (kind == "real");
   return `D takes it for ${score > 0.5 ? "real" : "a fake"}, and is ${wrong ? "fooled" : "right"}.`;
 }
-// The image and what 30 steps made of it, side by side
-function showCopies(three) {
-  if (changed("copies", ...three, G))
-    three.forEach((copy, i) => {
-      const values = copy && pixelsOf(copy);
-      paintInk(copyTiles[i].firstChild, values || pixels.map(() => -1));
-      const score = values ? scoreOf(values).toFixed(2) : "&nbsp;";
-      const what = ["start", "pixels changed", "z changed"][i];
-      copyTiles[i].lastChild.innerHTML = `${what}<br>${score}`;
-      copyTiles[i].disabled = !copy;
-    });
-  byId("why").hidden = three[0].z;
+// The image, or what 30 steps made of it
+function showCopy(copy, i) {
+  const [canvas, text] = copyTiles[i].children;
+  const values = copy && pixelsOf(copy);
+  paintInk(canvas, values || blank.pixels);
+  const what = ["start", "pixels changed", "z changed"][i];
+  text.innerHTML = `${what}<br>${copy ? scoreOf(values).toFixed(2) : "&nbsp;"}`;
+  copyTiles[i].disabled = !copy;
 }
 
 // ---- What moves: one thing at a time ----
@@ -244,17 +227,15 @@ const moves = {
   },
   walk() {
     // Every z goes to a new one in four seconds, and on.
-    const place = state.fakes.indexOf(state.image);
-    const alone = place < 0 && state.image.z; // not one of the 25
-    let begun = 0;
-    let from = alone ? [...state.fakes, state.image] : state.fakes;
+    let from = [...new Set([...state.fakes, state.image])].filter((image) => image.z);
     let to = from.map(newFake);
+    let begun = 0;
+    const place = from.indexOf(state.image);
     return (time) => {
       if (time - begun > 4000) [begun, from, to] = [time, to, from.map(newFake)];
       const angle = ((time - begun) * Math.PI) / 8000;
-      const fakes = from.map((fake, i) => mix(fake, to[i], angle));
-      const image = alone ? fakes.pop() : fakes[place] || state.image;
-      update({ fakes, image });
+      const moved = from.map((fake, i) => mix(fake, to[i], angle));
+      update({ fakes: moved.slice(0, 25), image: moved[place] || state.image });
       return true;
     };
   },
@@ -265,8 +246,8 @@ const moves = {
     return (time) => {
       // 15 steps a second, however often the browser draws
       for (; steps < Math.min(30, Math.floor(time * 0.015)); steps++) {
-        const [, changed, fake] = copies;
-        const pixels = stepPixels(changed.pixels);
+        const [, other, fake] = copies;
+        const pixels = stepPixels(other.pixels);
         copies = [start, { pixels, kind: "changed" }, fake && { z: stepZ(fake.z) }];
       }
       update({ copies });
@@ -274,18 +255,19 @@ const moves = {
     };
   },
 };
-const labels = { play: "Play", walk: "Let z wander", follow: "Take 30 steps" };
+let label; // of the button while it says "Stop"
 function stop() {
   cancelAnimationFrame(frame);
+  if (running) byId(running).textContent = label;
   running = null;
   opening = false;
-  set(byId("says"), "aria-live", "polite");
-  Object.keys(moves).forEach((id) => (byId(id).textContent = labels[id]));
+  byId("says").ariaLive = "polite";
 }
 function start(id) {
   running = id;
+  label = byId(id).textContent;
   byId(id).textContent = "Stop";
-  set(byId("says"), "aria-live", "off"); // or it would be read out in every frame
+  byId("says").ariaLive = "off"; // or it would be read out in every frame
   const move = moves[id]();
   let begun;
   function moveOn(now) {
@@ -371,17 +353,9 @@ fill("marks", stops.length, (i) => {
 }).forEach((mark) => (mark.onclick = () => change({ row: +mark.dataset.row }, row)));
 
 // ---- Be the Generator: draw ----
-const blank = { pixels: new Float32Array(784).fill(-1), kind: "drawing" };
-let pen = { x: 14.5, y: 14.5 }; // where it is, in pixels
-let down = false; // whether the arrow keys draw
-function movePen(to) {
-  pen = to;
-  const [x, y] = [pen.x, pen.y].map((place) => (100 * Math.floor(place)) / 28);
-  byId("pen").style = `left: ${x}%; top: ${y}%`;
-  byId("pen").classList.toggle("down", down);
-}
+let pen; // where it is, in pixels
 function drawTo(end) {
-  const context = large.getContext("2d", { willReadFrequently: true });
+  const context = large.getContext("2d");
   // As thick as MNIST's strokes: half of its digits have some of 2.3 to 3.2 pixels.
   Object.assign(context, { lineWidth: 2.5, lineCap: "round" });
   context.beginPath();
@@ -389,9 +363,9 @@ function drawTo(end) {
   context.lineTo(end.x + 0.01, end.y); // a dot, too, is a line
   context.stroke();
   const { data } = context.getImageData(0, 0, 28, 28);
-  movePen(end);
+  pen = end;
   const drawn = Float32Array.from(pixels, (_, i) => 1 - data[4 * i] / 127.5);
-  update({ image: { pixels: drawn, kind: state.image.kind } });
+  update({ image: { pixels: drawn, kind: "drawing" } });
 }
 large.onpointerdown = large.onpointermove = (event) => {
   if (!event.isPrimary || !canDraw()) return;
@@ -400,54 +374,25 @@ large.onpointerdown = large.onpointermove = (event) => {
   if (event.type == "pointerdown" && event.button == 0) {
     large.setPointerCapture(event.pointerId);
     remember();
-    movePen(point);
+    pen = point;
   }
   // not if the drag began elsewhere, or with another button
   if (large.hasPointerCapture(event.pointerId)) drawTo(point);
 };
-large.onkeydown = (event) => {
-  const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-  const arrow = arrows[event.key];
-  if (event.altKey || event.metaKey || !(arrow || event.key == " ")) return;
-  event.preventDefault();
-  if (arrow) {
-    const inside = (place) => Math.max(0.5, Math.min(place, 27.5));
-    const [x, y] = [pen.x + arrow[0], pen.y + arrow[1]].map(inside);
-    if (down) drawTo({ x, y });
-    else movePen({ x, y });
-  } else if (!canDraw()) large.click();
-  else if (!event.repeat) {
-    if (down) return lift();
-    down = true;
-    remember();
-    drawTo(pen);
-  }
-};
-function lift() {
-  down = false;
-  movePen(pen);
-}
-large.onblur = lift;
-function drawOn(image) {
-  change({ image });
-  large.focus({ preventScroll: true }); // for those who draw with keys
-}
-large.onclick = () => canDraw() || drawOn(blank);
-byId("draw").onclick = byId("clear").onclick = () => drawOn(blank);
-byId("retouch").onclick = () => drawOn({ pixels, kind: "drawing" });
+byId("draw").onclick = byId("clear").onclick = () => change({ image: blank });
 
 // ---- Be the Discriminator: which one is real? ----
-const pairTiles = makeTiles("pair", "image", 2, (i) => (pair ? answer(i) : newPair()));
+const pairTiles = makeTiles("pair", "image", 2, (i) => pair && answer(i));
 let pair; // a real image and a fake one, in random order, until it is answered
 let real; // where the real one is
 // The real images come one after the other, so that none comes twice for as long as possible.
 let nextReal = Math.floor(realImages.length * Math.random());
 const counts = stops.map(() => ({ pairs: 0, you: 0, D: 0 })); // right answers, at each stop
 function newPair() {
-  const realImage = realImages[nextReal % realImages.length];
+  nextReal = (nextReal + 1) % realImages.length;
   const fakeImage = pixelsOf(newFake());
   real = Math.floor(2 * Math.random());
-  pair = real == 0 ? [realImage, fakeImage] : [fakeImage, realImage];
+  pair = real == 0 ? [realImages[nextReal], fakeImage] : [fakeImage, realImages[nextReal]];
   pairTiles.forEach((button, i) => {
     paintInk(button.firstChild, pair[i]);
     button.className = "";
@@ -463,44 +408,33 @@ function answer(i) {
   pairTiles[real].className = "real";
   pairTiles[1 - real].className = "other";
   pair = null;
-  nextReal++;
   byId("answer").textContent =
     `${i == real ? "Yes" : "No"}, the one on the ${real ? "right" : "left"} is real.
     D scored them ${scores[0].toFixed(2)} and ${scores[1].toFixed(2)}.
-    Right so far: you ${count.you} of ${count.pairs}, D ${count.D} of ${count.pairs}.
-    Press an image for the next pair.`;
+    Right so far (${stops[state.row].title}): you ${count.you} of ${count.pairs}, D ${count.D} of ${count.pairs}.`;
   look(byId("answer"));
 }
-const ignoreDoubleClick = (event) => event.detail > 1 && event.stopPropagation();
-byId("pair").addEventListener("click", ignoreDoubleClick, true);
-byId("next").onclick = () => {
-  nextReal++;
-  newPair();
-};
-fill("rival", stops.length, (i) => `<option>${stops[i].title}</option>`);
-rival.onchange = () => change({ row: rival.selectedIndex }, byId("pair"));
+byId("next").onclick = newPair;
 
 document.querySelectorAll(".mnist").forEach((part) => (part.hidden = !run.mnist));
 byId("mean").hidden = !stops[lastRow].title.startsWith("mean");
 document.querySelectorAll("canvas").forEach((canvas) => (canvas.width = canvas.height = 28));
 realTiles.forEach((tile, i) => paintInk(tile.firstChild, realImages[i]));
-movePen(pen);
-stop();
 show();
 byId("notice").hidden = true;
 document.querySelector("main").hidden = false;
 
-// ---- It plays once by itself, as soon as one sees its fakes ----
+// ---- It plays once by itself, as soon as one sees most of its fakes ----
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const watcher = new IntersectionObserver(
   ([{ intersectionRatio }]) => {
-    if (intersectionRatio < 0.9) return;
+    if (intersectionRatio < 0.6) return;
     watcher.disconnect();
     if (still || restored || past.length) return;
     start("play");
     opening = true;
   },
-  { threshold: 0.9 },
+  { threshold: 0.6 },
 );
 watcher.observe(byId("tiles"));
 function endOpening() {
