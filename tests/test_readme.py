@@ -170,7 +170,7 @@ def test_five_digits_are_the_mean_generators(tmp_path, monkeypatch):
 
 
 def test_follow_shows_that_the_scores_rise(tmp_path, monkeypatch):
-    """The first row is the samples, then 30 steps of 0.1 change their pixels, or their z."""
+    """The first row is fakes, then 30 steps of 0.1 change their pixels, or their z."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "outputs").mkdir()
     G, D = save_networks(tmp_path / "checkpoints", 40)
