@@ -267,7 +267,7 @@ def draw_curves(history):
     }
     for axes in (losses, scores):
         for _, values, color in lines[axes]:
-            axes.plot(epochs, values, "-" if len(history) > 1 else "o", color=color)
+            axes.plot(epochs, values, "-" if len(history) > 1 else "o", color=color, clip_on=False)
         for _, value, color in dotted[axes]:
             axes.axhline(value, color=color, ls=":")
         axes.xaxis.get_major_locator().set_params(integer=True)
