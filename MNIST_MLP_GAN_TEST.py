@@ -22,7 +22,6 @@ import base64
 import json
 import math
 import os
-from copy import deepcopy
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -134,8 +133,8 @@ def load_mean(checkpoints, sizes):
 
 # ---- Pictures ----
 
-# One color for each thing, here, on the page and in the README. Color-blind readers can tell
-# apart those that are in one picture.
+# One color for each thing, here, on the page and in the README. In every picture, a word or a place
+# says the same, for those who see some of them alike.
 COLORS = {
     "real": "#0072b2",
     "fake": "#c24e00",
@@ -213,20 +212,26 @@ def draw_scores(frame, scores, top):
     """Draw D's ``scores``, a dict of "real" and "fake" to (N, 1), as rows of dots from 0 to 1."""
     pen = ImageDraw.Draw(frame)
     left, width, right = 138, 360, frame.width - 8
-    write_text(frame, (right, top + 20), "mean", size=20, anchor="rm")
-    pen.line([left + width / 2, top + 34, left + width / 2, top + 168], "silver", 2)
     names = {"real": f"{len(scores['real'])} real", "fake": f"{len(scores['fake'])} fakes"}
-    for middle, (name, score) in zip([top + 66, top + 136], scores.items(), strict=True):
-        color = COLORS[name]
+
+    def place(score):
+        return left + 2 * round(score * width / 2)  # even: a whole dot at half the size
+
+    for score, number, word in [(0, "0", "fake"), (0.5, "0.5", "D's score"), (1, "1", "real")]:
+        x = place(score)
+        pen.rectangle([x - 1, top + 20, x, top + 164], "silver")
+        write_text(frame, (x, top + 180), number, size=22)
+        write_text(frame, (x, top + 208), word, size=22)
+    write_text(frame, (right, top + 18), "mean", size=20, anchor="rm")
+    for middle, (name, score) in zip([top + 56, top + 126], scores.items(), strict=True):
+        color, mean = COLORS[name], score.mean().item()
         write_text(frame, (8, middle), names[name], size=24, color=color, anchor="lm")
-        for i, x in enumerate((left + width * score.flatten()).tolist()):
-            y = middle + 10 * (2 * i % 5 - 2)  # in five lines, so that fewer dots hide others
-            pen.ellipse([x - 5, y - 5, x + 5, y + 5], color, "white")
-        mean = score.mean().item()
-        pen.line([left + width * mean, middle - 30, left + width * mean, middle + 30], "black", 4)
         write_text(frame, (right, middle), f"{mean:.2f}", size=24, color=color, anchor="rm")
-    for place, text in [(0, "0: fake"), (0.5, "D's score"), (1, "1: real")]:
-        write_text(frame, (left + width * place, top + 196), text, size=24)
+        x = place(mean)
+        pen.rectangle([x - 2, middle - 34, x + 1, middle + 33], "black")
+        for i, x in enumerate(map(place, score.flatten().tolist())):
+            y = middle + 10 * (2 * i % 5 - 2)  # in five lines, so that fewer dots hide others
+            pen.ellipse([x - 6, y - 6, x + 5, y + 5], color, "white")
 
 
 def draw_walks(G, z):
@@ -262,13 +267,13 @@ def draw_curves(history):
     }
     for axes in (losses, scores):
         for _, values, color in lines[axes]:
-            axes.plot(epochs, values, "-" if len(history) > 1 else "o", color=color)
+            axes.plot(epochs, values, "-" if len(history) > 1 else "o", color=color, clip_on=False)
         for _, value, color in dotted[axes]:
             axes.axhline(value, color=color, ls=":")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel("epoch")
-        axes.set_xlim(right=epochs[-1])
+        axes.set_xlim(0, epochs[-1])
     losses.set_title("losses (dotted: at equilibrium)", fontsize=10)
     scores.set_title("D's mean scores (dotted: at equilibrium)", fontsize=10)
     low, high = scores.get_ylim()
@@ -357,13 +362,13 @@ def fill_page(networks, z, last):
     """
     run = {"z": z.tolist(), "real_images": encode(last["real_images"])}
     run["mnist"] = last["checksum"] == MNIST
-    # If the page gets other numbers, NETWORK was edited, but networks.js was not.
-    rounded = [deepcopy(network).bfloat16().float() for network in [*networks.values()][-1]]
-    run["check"] = compute(*rounded, z[:1]).tolist()
     run["stops"] = []
     for title, (G, D) in networks.items():
         weights = {"G": encode_weights(G), "D": encode_weights(D)}
         run["stops"].append({"title": title, **weights})
+    # If the page gets other numbers, NETWORK was edited, but networks.js was not. (This rounds the
+    # weights of the last G and D, as those on the page are.)
+    run["check"] = compute(G.bfloat16().float(), D.bfloat16().float(), z[:1]).tolist()
 
     page = (PAGE / "page.html").read_text(encoding="utf-8")
     style = (PAGE / "page.css").read_text(encoding="utf-8")

@@ -33,7 +33,7 @@ def follow(x, make_images):
 z = sample_z(G, 8, picture_seed)
 fake_images = G(z).detach()
 rows = {
-    "samples": fake_images,
+    "fakes": fake_images,
     "pixels\nchanged": follow(fake_images, lambda x: x.clamp(-1, 1)),
     "z\nchanged": follow(z, G),
 }
@@ -43,6 +43,7 @@ images = torch.nn.functional.pad(images, (0, 0, 0, 8), value=1)  # for the score
 picture = tile_images(images, scale=6, columns=8, left=140)
 for row, (name, made) in enumerate(rows.items()):
     write_text(picture, (70, 6 * (37 * row + 15)), name)
+    write_text(picture, (70, 6 * (37 * row + 33)), "D's score", size=24, color=COLORS["fake"])
     for column, score in enumerate(D(made).flatten().tolist()):
         place = (140 + 6 * (29 * column + 15), 6 * (37 * row + 33))
         write_text(picture, place, f"{score:.2f}", color=COLORS["fake"])

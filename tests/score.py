@@ -238,23 +238,25 @@ def draw_cloud(samples, train, points=2000):
     components *= components.sum(dim=0).sign()  # either sign would do: the same one everywhere
     real = (train[:points] - mean) @ components
 
-    figure = Figure(figsize=(8.3, 2.9), dpi=200, layout="constrained")
+    figure = Figure(figsize=(8.3, 2.6), dpi=200, layout="constrained")
     panels = figure.subplots(1, len(samples), sharex=True, sharey=True, squeeze=False).flat
+    colors = pictures.COLORS
     for axes, (row, images) in zip(panels, samples.items(), strict=True):
         fake = (images[:points] - mean) @ components
-        colors = pictures.COLORS
         # The real images' dots are larger, so that they show behind the fakes'.
-        axes.scatter(*real.T.numpy(), 9, colors["real"], alpha=0.35, linewidths=0, label="real")
-        axes.scatter(*fake.T.numpy(), 2.5, colors["fake"], alpha=0.6, linewidths=0, label="fakes")
+        axes.scatter(*real.T.numpy(), 9, colors["real"], alpha=0.35, linewidths=0)
+        axes.scatter(*fake.T.numpy(), 2, colors["fake"], alpha=0.6, linewidths=0)
         axes.set_axis_off()
-        axes.set(title=row, aspect="equal")
-    labels = axes.get_legend_handles_labels()
-    figure.legend(*labels, loc="outside lower center", ncols=2, markerscale=3, frameon=False)
+        axes.set_title(row, fontsize=10)
+        axes.set_aspect("equal")
+    corner = {"transform": panels[0].transAxes, "ha": "right"}  # where MNIST has few images
+    panels[0].text(1, 0.14, f"{len(real):,} real", color=colors["real"], **corner)
+    panels[0].text(1, 0.02, f"{len(fake):,} fakes", color=colors["fake"], **corner)
     return figure
 
 
 def draw_neighbors(samples, train):
-    """Return a picture of 25 ``samples``, each beside its nearest training image.
+    """Return a picture of 25 ``samples``, each with its nearest training image on the right.
 
     The last column of Figure 2 in Goodfellow et al. 2014 does the same, to show what G memorized.
     """
@@ -263,7 +265,12 @@ def draw_neighbors(samples, train):
         white = pictures.black_on_white(images)
         color = torch.tensor(to_rgb(pictures.COLORS[name])).view(3, 1, 1)
         pairs.append(white + (1 - white) * color)
-    return pictures.tile_images(torch.cat(pairs, dim=3), scale=4, padding=8)
+    picture = pictures.tile_images(torch.cat(pairs, dim=3), scale=4, padding=8, top=32)
+    for column in range(5):
+        for x, name in [(88, "fake"), (200, "real")]:  # the middles of the images of a pair
+            place, color = (x + 256 * column, 34), pictures.COLORS[name]
+            pictures.write_text(picture, place, name, size=24, color=color)
+    return picture
 
 
 def main(arguments=None):

@@ -196,16 +196,18 @@ def test_animation_shows_each_epoch_and_the_scores_by_the_d_of_that_epoch(drawn)
             assert dots[1] - dots[0] < 24
             places.append(sum(dots) / 2)
             scores.append(score)
-            line = np.flatnonzero((band[:, : number[0]] < 40).mean(axis=0) > 0.9)
-            assert abs(line.mean() + 0.5 - places[-1]) < 2  # the mean's mark
+            above = page[strip + rows[0] - 6 : strip + rows[0] - 2, words[1] : number[0]]
+            mark = words[1] + np.flatnonzero(above.mean(axis=0) < 40)  # of the mean
+            assert abs(mark.mean() + 0.5 - places[-1]) < 2
             middles.append(rows.mean())
         assert middles[0] < middles[1]  # real above, fakes below
     slope, zero = np.polyfit(scores, places, 1)
     assert np.abs(zero + slope * np.array(scores) - places).max() < 1.5
-    axis = page[strip + rows[-1] + 12 :]
-    for score, text in [(0, "0: fake"), (0.5, "D's score"), (1, "1: real")]:
-        x = round(zero + slope * score)
-        assert says(axis[:, max(0, x - 70) : x + 70], text)
+    axis = page[strip + rows[-1] + 16 :]
+    for score, word in [("0", "fake"), ("0.5", "D's score"), ("1", "real")]:
+        x = round(zero + slope * float(score))
+        assert says(axis[:26, x - 60 : x + 60], score)
+        assert says(axis[26:, x - 60 : x + 60], word)
 
 
 def test_each_place_keeps_its_z_in_all_pictures(train, call, tmp_path):

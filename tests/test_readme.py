@@ -170,7 +170,7 @@ def test_five_digits_are_the_mean_generators(tmp_path, monkeypatch):
 
 
 def test_follow_shows_that_the_scores_rise(tmp_path, monkeypatch):
-    """The first row is the samples, then 30 steps of 0.1 change their pixels, or their z."""
+    """The first row is fakes, then 30 steps of 0.1 change their pixels, or their z."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "outputs").mkdir()
     G, D = save_networks(tmp_path / "checkpoints", 40)
@@ -187,13 +187,14 @@ def test_follow_shows_that_the_scores_rise(tmp_path, monkeypatch):
 
     z = sample_z(G, 8, picture_seed)
     fakes = G(z).detach()
-    rows = {"samples": fakes, "pixels\nchanged": climb(fakes, lambda x: x.clamp(-1, 1))}
+    rows = {"fakes": fakes, "pixels\nchanged": climb(fakes, lambda x: x.clamp(-1, 1))}
     rows["z\nchanged"] = climb(z, G)
     before, *after = (D(images).flatten() for images in rows.values())
     assert all((scores > before).all() for scores in after)
     for row, (name, images) in enumerate(rows.items()):
         top = 6 * 37 * row
-        assert says(page[top : top + 6 * 37, :140], name)
+        assert says(page[top : top + 6 * 29, :140], name)
+        assert says(page[top + 6 * 29 : top + 6 * 37, :140], "D's score")
         for column, (image, score) in enumerate(zip(denorm(images), D(images), strict=True)):
             assert shows(page, row, column, image, scale=6, left=140, pitch=(37, 29), levels=2)
             x = 140 + 6 * 29 * column

@@ -13,7 +13,7 @@ import pytest
 import score
 import torch
 from helpers import ARCHIVES, ROOT, first_images, write_archive
-from looks import picture
+from looks import picture, says
 from matplotlib.colors import to_rgb
 from runs import save_last, save_networks
 
@@ -200,6 +200,8 @@ def test_cloud_projects_onto_the_two_directions_that_vary_most(real, scored):
             assert found * np.sign(found[0] * expected[0]) == pytest.approx(expected, abs=1e-3)
             assert np.allclose(dots.get_facecolor()[0, :3], to_rgb(COLORS[kind]))
         assert axes.axis() == figure.axes[0].axis()  # the same limits everywhere
+    names = {text.get_text(): text.get_color() for text in figure.axes[0].texts}
+    assert names == {"50 real": COLORS["real"], "50 fakes": COLORS["fake"]}
     story = {name: scored.samples[name] for name in ["epoch 0", "epoch 1", "mean of epochs 4-6"]}
     score.draw_cloud(story, train).savefig(scored.folder / "expected.png")
     found, expected = (picture(scored.folder / f"{name}.png") for name in [CLOUD, "expected"])
@@ -215,7 +217,9 @@ def test_neighbors_are_the_mean_generators_samples_and_the_nearest_training_imag
     for kind, ink, x in [("fake", image, 0), ("real", nearest, 28)]:
         expected = 1 - ink.reshape(28, 28, 1).numpy() * (1 - np.array(to_rgb(COLORS[kind])))
         for row, column in [(0, 0), (4, 4)]:
-            top, left = 8 + row * (28 + 8), 8 + column * (56 + 8) + x
+            top, left = 8 + 8 + row * (28 + 8), 8 + column * (56 + 8) + x
             found = page[4 * top :: 4, 4 * left :: 4][:28, :28]  # a dot of each pixel's sixteen
             assert np.abs(found - expected).max() < 0.01
+            gray = 255 * page[:56, 4 * left : 4 * (left + 28)].mean(axis=2)
+            assert says(gray, kind)  # above them
     assert (page.shape[0] % 2, page.shape[1] % 2) == (0, 0)  # the README halves it, and the cloud
