@@ -453,7 +453,6 @@ def test_undo_takes_back_one_press_after_the_other(page):
         partial(drag, page, "#large", (0.2, 0.3), (0.8, 0.3)),
         *[partial(page.click, selector) for selector in clicks],
         lambda: (page.focus("#row"), hold("ArrowLeft")),
-        lambda: hold("ArrowLeft"),  # pressed again
         lambda: (page.focus("#bars input >> nth=4"), hold("ArrowRight")),
         lambda: hold("ArrowRight"),  # pressed again
         partial(drag, page, "#bars input >> nth=6", (0.1, 0.5), (0.9, 0.5)),
