@@ -179,9 +179,9 @@ def test_a_real_image_is_shown_with_its_score_at_every_stop(page, run):
 
 def test_the_verdict_says_whether_d_is_right(open_page):
     for score, of_a_fake, of_a_real, of_a_drawing in [
-        (0.9, "real, and is fooled", "real, and is right", "real, and is fooled"),
+        (0.9, "real, and is fooled", "right: it is real", "real, and is fooled"),
         (0.51, "cannot tell", "cannot tell", "cannot tell"),
-        (0.05, "a fake, and is right", "a fake, and is fooled", "strokes"),
+        (0.05, "a fake, and is right", "wrong: it is real", "strokes"),
     ]:
         D = Discriminator(hidden_size=2)
         D.linear3.weight.data.zero_()

@@ -181,11 +181,11 @@ function showImage() {
 function verdict(kind, score) {
   if (pixels.every((v) => v == -1))
     return "A blank image! G makes none, so D never had to learn about it.";
-  if (canDraw() && score < 0.1)
-    return "D takes it for a fake. It knows how real strokes look, not what they show.";
   if (score > 0.45 && score < 0.55) return "D cannot tell.";
-  const wrong = score > 0.5 != (kind == "real");
-  return `D takes it for ${score > 0.5 ? "real" : "a fake"}, and is ${wrong ? "fooled" : "right"}.`;
+  if (canDraw() && score < 0.5)
+    return "D takes it for a fake. It knows how real strokes look, not what they show.";
+  if (kind == "real") return score > 0.5 ? "D is right: it is real." : "D is wrong: it is real.";
+  return score > 0.5 ? "D takes it for real, and is fooled." : "D takes it for a fake, and is right.";
 }
 // The image, or what 30 steps made of it
 function showCopy(copy, i) {
