@@ -256,44 +256,45 @@ def draw_curves(history):
     figure = Figure(figsize=(8.3, 3.2), dpi=200, layout="constrained")
     losses, scores = figure.subplots(1, 2)
     epochs, d_loss, g_loss, d_x, d_g_z = np.array(history)[:, :5].T
-    gray, log_2 = "0.45", math.log(2)
-    lines = {
-        losses: [("d_loss", d_loss, COLORS["d_loss"]), ("g_loss", g_loss, COLORS["g_loss"])],
-        scores: [("D(x)", d_x, COLORS["real"]), ("D(G(z))", d_g_z, COLORS["fake"])],
-    }
-    dotted = {
-        losses: [("2 log 2", 2 * log_2, COLORS["d_loss"]), ("log 2", log_2, COLORS["g_loss"])],
-        scores: [("0.5", 0.5, gray)],
-    }
-    for axes in (losses, scores):
-        for _, values, color in lines[axes]:
-            axes.plot(epochs, values, "-" if len(history) > 1 else "o", color=color, clip_on=False)
-        for _, value, color in dotted[axes]:
-            axes.axhline(value, color=color, ls=":")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xlabel("epoch")
-        axes.set_xlim(0, epochs[-1])
+    d_color, g_color = COLORS["d_loss"], COLORS["g_loss"]
+    curves = [("d_loss", d_loss, d_color), ("g_loss", g_loss, g_color)]
+    equilibrium = [("2 log 2", 2 * math.log(2), d_color), ("log 2", math.log(2), g_color)]
+    draw_lines(losses, epochs, curves, equilibrium)
     losses.set_title("losses (dotted: at equilibrium)", fontsize=10)
+
+    scores.set_ylim(min(0, *d_x, *d_g_z), max(1, *d_x, *d_g_z))
+    curves = [("D(x)", d_x, COLORS["real"]), ("D(G(z))", d_g_z, COLORS["fake"])]
+    draw_lines(scores, epochs, curves, [("0.5", 0.5, "0.45")])
     scores.set_title("D's mean scores (dotted: at equilibrium)", fontsize=10)
-    low, high = scores.get_ylim()
-    scores.set_ylim(min(0, low), max(1, high))
-    for axes in (losses, scores):
-        ends = [(name, values[-1], color) for name, values, color in lines[axes]]
-        label_ends(axes, [*ends, *dotted[axes]])
     return figure
 
 
-def label_ends(axes, labels):
-    """Write ``labels``, a list of (text, height, color), on the right of ``axes``, apart."""
-    low, high = axes.get_ylim()
-    place = low
-    for text, height, color in sorted(labels, key=lambda label: label[1]):
-        place = max(place, height)
-        axes.annotate(
-            text, (1.02, place), xycoords=("axes fraction", "data"), color=color, va="center"
-        )
-        place += (high - low) * 0.075
+def draw_lines(axes, epochs, curves, equilibrium):
+    """Draw ``curves`` by epoch, and ``equilibrium`` dotted, with their names on the right.
+
+    Args:
+        axes: where to draw them.
+        epochs: array of the epochs.
+        curves: list of (name, array of values, color).
+        equilibrium: list of (name, value, color).
+    """
+    for _, values, color in curves:
+        axes.plot(epochs, values, "-" if len(epochs) > 1 else "o", color=color, clip_on=False)
+    for _, value, color in equilibrium:
+        axes.axhline(value, color=color, ls=":")
+    axes.set_xlim(0, epochs[-1])
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+    ends = [(name, values[-1], color) for name, values, color in curves]
+    bottom, top = axes.get_ylim()
+    height = bottom
+    for name, end, color in sorted([*ends, *equilibrium], key=lambda label: label[1]):
+        height = max(height, end)
+        place = {"xy": (1.02, height), "xycoords": ("axes fraction", "data"), "va": "center"}
+        axes.annotate(name, color=color, **place)
+        height += 0.075 * (top - bottom)  # so that no name is on another
 
 
 # ---- The page to play with ----
