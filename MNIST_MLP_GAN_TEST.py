@@ -6,10 +6,10 @@
 D_<epoch>.pth and the last.pt in checkpoints/ and saves these files in outputs/:
 
     MNIST_MLP_GAN.png           a grid: each row is an epoch, with five samples
-    MNIST_MLP_GAN.gif           25 samples and D's scores, epoch by epoch, and at last of the mean
+    MNIST_MLP_GAN.gif           25 samples and D's scores, from epoch 0 to the mean Generator
     MNIST_MLP_GAN_WALK.png      walks from one z to another
     MNIST_MLP_GAN_CURVES.png    the losses and D's mean scores by epoch
-    G_mean.pth                  the mean Generator: the mean of the last third of the epochs
+    G_mean.pth                  the mean Generator, of the last third of the epochs
     MNIST_MLP_GAN.html          a page to play with these networks: open it in a browser
 
 Each column of the grid and each tile of the animation keeps its z, so you see how the image
@@ -418,7 +418,7 @@ def load_last(folder):
 
 
 def load_discriminators(folder, epochs, last):
-    """Return a dict of epoch to D, and None; or an empty dict, and what is missing."""
+    """Return a dict of epoch to D, and None; or, if one cannot be loaded, {} and the reason."""
     if not last:
         return {}, f"there is no last.pt in {folder}"
     sizes = {"hidden_size": last["options"]["hidden_size"]}

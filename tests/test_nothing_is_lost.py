@@ -241,6 +241,6 @@ def test_resuming_after_an_edit_that_does_not_fit_changes_nothing(start, edited,
     before = contents(run)
     for name, layers in NETWORKS.values():
         copy = edited(EDITED.format(name=name, layers=layers))
-        with pytest.raises(RuntimeError, match="loading state_dict"):
+        with pytest.raises(RuntimeError):
             start(copy, TRAIN, "--resume", "--epochs", 3, "--run", run)
         assert contents(run) == before
